@@ -1,0 +1,180 @@
+"""Loads aggregates, lets them decide, appends what they decided: all of one decision or nothing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from zcloud.kernel import aggregate as aggregates
+from zcloud.kernel import event as events
+from zcloud.kernel.aggregate import Aggregate
+from zcloud.kernel.clock import Clock, SystemClock
+from zcloud.kernel.context import Context
+from zcloud.kernel.errors import Code, Conflict, Reason, Refused
+from zcloud.kernel.ids import Ids, RandomIds
+from zcloud.kernel.log import Log
+from zcloud.kernel.record import Append, Record, RequestRecord
+from zcloud.kernel.unit import Unit
+
+T = TypeVar("T")
+ATTEMPTS = 20
+CACHED = 200_000
+
+
+@dataclass
+class Decision:
+    """What came of a unit: the body's value, the records that were (or would be) written, the log's position."""
+
+    value: Any
+    records: list[Record] = field(default_factory=list)
+    position: int = 0
+
+
+class Cloud:
+    """The write side of one node."""
+
+    def __init__(self, log: Log, clock: Clock | None = None, ids: Ids | None = None) -> None:
+        self.log = log
+        self.clock: Clock = clock or SystemClock()
+        self.ids: Ids = ids or RandomIds()
+        self.ports: dict[str, Any] = {}
+        self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
+        self._last_time = log.recorder.last_time()
+
+    # -- loading
+
+    async def load(self, stream: str, companion: type[Aggregate] | None = None) -> Aggregate | None:
+        """The newest state of a stream, decided but perhaps not yet durable; None when nothing ever happened.
+
+        What is returned is the cache's own: copy before deciding on it.
+        """
+        if stream in self._cache:
+            self._cache.move_to_end(stream)
+            return self._cache[stream]
+        found = replay(self.log.recorder.read_stream(stream), companion)
+        self._cache[stream] = found
+        if len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
+        return found
+
+    # -- deciding
+
+    async def decide(
+        self,
+        context: Context,
+        body: Callable[[Unit], Awaitable[T]],
+        *,
+        dry_run: bool = False,
+        answer: Callable[[Unit, T], RequestRecord | None] | None = None,
+    ) -> Decision:
+        """Run the body on fresh aggregates until what it decides can be written, and wait until it is durable.
+
+        dry_run writes nothing and gives the records that would have been written. answer makes the record by
+        which a retry gets the same answer. Raises Refused, also ABORTED after too many conflicts.
+        """
+        for _ in range(ATTEMPTS):
+            unit = Unit(self, context, max(self.clock.now(), self._last_time + 1))
+            value = await body(unit)
+            if dry_run:
+                return Decision(value, self._records(unit, unit.now), self.log.head)
+            if not self._still_current(unit):
+                continue
+            request = answer(unit, value) if answer is not None else None
+            append = self._prepare(unit, request)
+            if not append.records and request is None:
+                return Decision(value, [], self.log.head)
+            future = self.log.submit(append)
+            self._keep(unit)
+            try:
+                records = await future
+            except Conflict:
+                self._forget(unit)
+                continue
+            except BaseException:
+                self._forget(unit)
+                raise
+            return Decision(value, records, records[-1].position if records else self.log.head)
+        raise Refused(
+            Code.ABORTED, Reason.VERSION_MOVED, "others keep changing the same resources; try again in a moment"
+        )
+
+    def _still_current(self, unit: Unit) -> bool:
+        """Nothing that the unit read has moved on since it was read; what left the cache meanwhile is read again."""
+        for stream, (_, version) in unit.seen.items():
+            if stream not in self._cache:
+                return False
+            head = self._cache[stream]
+            if (head.version if head is not None else 0) != version:
+                return False
+        return True
+
+    def _prepare(self, unit: Unit, request: RequestRecord | None) -> Append:
+        now = self._last_time = max(unit.now, self._last_time + 1)
+        bases, guards = {}, {}
+        for stream, (aggregate, version) in unit.seen.items():
+            if aggregate is not None and aggregate.pending:
+                aggregate.restamp(now)
+                bases[stream] = version
+            else:
+                guards[stream] = version
+        return Append(self._records(unit, now), bases, guards, request)
+
+    def _records(self, unit: Unit, now: int) -> list[Record]:
+        records = []
+        c = unit.context
+        for stream, aggregate in unit.changed():
+            owner, zone = unit.envelope(aggregate)
+            first = aggregate.version - len(aggregate.pending)
+            for n, event in enumerate(aggregate.pending, 1):
+                records.append(
+                    Record(
+                        stream,
+                        first + n,
+                        event.topic,
+                        events.encode(event),
+                        time=now,
+                        schema=event.schema,
+                        kind=getattr(aggregate, "of", "") or aggregate.kind,
+                        resource_uuid=aggregate.uuid,
+                        owner_uuid=owner,
+                        zone_uuid=zone,
+                        actor=c.actor,
+                        origin=c.origin,
+                        request_id=c.request_id,
+                        causation_id=c.causation_id,
+                        correlation_id=c.correlation_id,
+                        reason=unit.reasons.get(stream, c.reason),
+                        job_uuid=c.job_uuid or unit.job_uuid,
+                    )
+                )
+        return records
+
+    def _keep(self, unit: Unit) -> None:
+        for stream, aggregate in unit.changed():
+            kept = aggregate.copy()
+            self._cache[stream] = kept
+            self._cache.move_to_end(stream)
+
+    def _forget(self, unit: Unit) -> None:
+        for stream in unit.seen:
+            self._cache.pop(stream, None)
+
+
+def replay(records: list[Record], companion: type[Aggregate] | None = None) -> Aggregate | None:
+    """Fold a stream from its beginning; a uuid that was freed and used again is its newest life."""
+    found: Aggregate | None = None
+    for record in records:
+        found = fold(found, record, companion)
+    return found
+
+
+def fold(found: Aggregate | None, record: Record, companion: type[Aggregate] | None = None) -> Aggregate:
+    """Take in the next record of a stream; begins a new life where the event does."""
+    event = events.decode(record.topic, record.schema, record.state)
+    if found is None or event.begins:
+        cls = companion or aggregates.of_topic(record.topic)
+        found = cls.blank(record.resource_uuid or str(record.originator_id), record.originator_version - 1)
+    found.fold(event, record.time)
+    return found

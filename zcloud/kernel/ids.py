@@ -1,0 +1,45 @@
+"""Identifiers: 32 hex digits, random or derived, from an injected source."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import uuid
+from typing import Protocol
+
+_NAMESPACE = uuid.UUID("5a2b6f0e-7c1d-5e8a-9b3f-0d4c6e8f1a2b")
+
+
+class Ids(Protocol):
+    """Where new identifiers come from."""
+
+    def new(self) -> str:
+        """A uuid (version 4) as 32 lower-case hex digits."""
+        ...
+
+
+class RandomIds:
+    """Identifiers that nobody can guess."""
+
+    def new(self) -> str:
+        return uuid.uuid4().hex
+
+
+class SeededIds:
+    """The same identifiers in each run, for tests and simulation."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)
+
+    def new(self) -> str:
+        return uuid.UUID(int=self._random.getrandbits(128), version=4).hex
+
+
+def derive(*parts: str) -> str:
+    """The same identifier for the same parts, always (uuid version 5)."""
+    return uuid.uuid5(_NAMESPACE, "\x1f".join(parts)).hex
+
+
+def token(size: int = 32) -> str:
+    """A secret for a session or an enrolment, URL-safe."""
+    return secrets.token_urlsafe(size)

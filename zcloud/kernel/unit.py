@@ -1,0 +1,129 @@
+"""A unit of decision: the aggregates one command or one turn of a process reads and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from zcloud.kernel.aggregate import Aggregate, Companion
+from zcloud.kernel.context import Context
+from zcloud.kernel.errors import Code, Reason, Refused, not_found, precondition
+from zcloud.kernel.resource import Resource
+
+if TYPE_CHECKING:
+    from zcloud.kernel.cloud import Cloud
+
+R = TypeVar("R", bound=Resource)
+C = TypeVar("C", bound=Companion)
+
+
+class Unit:
+    """What a decision sees of the cloud. Everything it read must still be so when it is written."""
+
+    def __init__(self, cloud: Cloud, context: Context, now: int) -> None:
+        self.cloud = cloud
+        self.context = context
+        self.now = now
+        self.job_uuid = ""
+        self.detail: Any = None
+        self.reasons: dict[str, str] = {}
+        self.seen: dict[str, tuple[Aggregate | None, int]] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
+
+    # -- reading
+
+    async def find(self, cls: type[R], uuid: str) -> R | None:
+        """The resource, or None when there is none of this kind under the uuid."""
+        found = await self._load(uuid)
+        return found if isinstance(found, cls) and found.exists else None
+
+    async def get(self, cls: type[R], uuid: str) -> R:
+        """The resource; raises NOT_FOUND."""
+        found = await self.find(cls, uuid)
+        if found is None:
+            raise not_found(cls.kind, uuid)
+        return found
+
+    async def usable(self, cls: type[R], uuid: str) -> R:
+        """The resource, for something new to rest on; raises also when it is being deleted."""
+        found = await self.get(cls, uuid)
+        if found.deleting_job:
+            raise precondition(
+                Reason.BEING_DELETED,
+                f'{found.kind} "{found.name}" is being deleted by job {found.deleting_job}',
+                job_uuid=found.deleting_job,
+            )
+        return found
+
+    async def companion(self, cls: type[C], of: Resource) -> C:
+        """The facts of this role beside a resource; blank when none was ever recorded."""
+        stream = cls.stream_of(of.uuid)
+        self._owners[stream] = (of.account_uuid, of.zone_uuid)
+        return cast(C, await self._load(stream, cls, of.uuid))
+
+    async def companion_of(self, cls: type[C], uuid: str) -> C:
+        """As companion, when the resource itself is not at hand; its owner is looked up."""
+        owner = await self._load(uuid)
+        if not isinstance(owner, Resource):
+            raise not_found(cls.of, uuid)
+        return await self.companion(cls, owner)
+
+    async def new(self, cls: type[R], uuid: str = "", account_uuid: str | None = None) -> R:
+        """A blank resource to create; raises ALREADY_EXISTS when the uuid is in use.
+
+        It belongs to the caller's account unless another is named.
+        """
+        uuid = uuid or self.cloud.ids.new()
+        found = await self._load(uuid)
+        if found is not None and (not isinstance(found, Resource) or found.exists):
+            raise Refused(
+                Code.ALREADY_EXISTS,
+                Reason.RESOURCE_EXISTS,
+                f"{uuid} is in use",
+                resource=(cls.kind, uuid),
+                kind=cls.kind,
+            )
+        version = found.version if found is not None else 0
+        made = cls.blank(uuid, version)
+        made.__dict__["now"] = self.now
+        made.account_uuid = self.context.actor.account_uuid if account_uuid is None else account_uuid
+        self.seen[uuid] = (made, version)
+        return made
+
+    async def _load(self, stream: str, companion: type[Companion] | None = None, uuid: str = "") -> Aggregate | None:
+        if stream in self.seen:
+            return self.seen[stream][0]
+        head = await self.cloud.load(stream, companion)
+        if stream in self.seen:  # a concurrent part of the same body was faster
+            return self.seen[stream][0]
+        version = head.version if head is not None else 0
+        own = head.copy() if head is not None else None
+        if own is None and companion is not None:
+            own = companion.blank(uuid)
+        if own is not None:
+            own.__dict__["now"] = self.now
+        self.seen[stream] = (own, version)
+        return own
+
+    # -- writing
+
+    def because(self, aggregate: Aggregate, reason: str) -> None:
+        """Say why, for the events of one aggregate; otherwise the caller's reason stands."""
+        self.reasons[aggregate.stream] = reason
+
+    def changed(self) -> Iterator[tuple[str, Aggregate]]:
+        """Aggregates with events to write, in the order in which they were read."""
+        for stream, (aggregate, _) in self.seen.items():
+            if aggregate is not None and aggregate.pending:
+                yield stream, aggregate
+
+    def envelope(self, aggregate: Aggregate) -> tuple[str, str]:
+        """Owner and zone for the envelope of an aggregate's events."""
+        if isinstance(aggregate, Resource):
+            zone = aggregate.uuid if aggregate.kind == "zone" else aggregate.zone_uuid
+            return aggregate.account_uuid, zone
+        return self._owners.get(aggregate.stream, ("", ""))
+
+    def port(self, name: str) -> Any:
+        """What the node gives decisions to look beyond aggregates: read models, settings, secrets."""
+        return self.cloud.ports[name]

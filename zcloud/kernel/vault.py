@@ -1,0 +1,65 @@
+"""Secrets at rest: sealed before they reach an event, with a key that lies outside the log."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+PREFIX = "sealed:v1:"
+
+
+class Vault:
+    """Envelope encryption with AES-256-GCM: each secret has a key of its own, wrapped by the master key.
+
+    The master key is a file of 32 bytes, mode 0600, made at the first start; without it the log's secrets are gone.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self.key_id = hashlib.sha256(key).hexdigest()[:8]
+
+    @classmethod
+    def at(cls, path: Path) -> Vault:
+        """The vault whose master key lies at the path; made when there is none."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(made, os.urandom(32))
+                os.fsync(made)
+            finally:
+                os.close(made)
+        return cls(path.read_bytes())
+
+    def seal(self, secret: str) -> str:
+        """The secret, unreadable; "" stays ""."""
+        if not secret:
+            return ""
+        own, nonce, wrap = os.urandom(32), os.urandom(12), os.urandom(12)
+        wrapped = AESGCM(self._key).encrypt(wrap, own, self.key_id.encode())
+        body = AESGCM(own).encrypt(nonce, secret.encode(), None)
+        return PREFIX + self.key_id + ":" + base64.b64encode(wrap + wrapped + nonce + body).decode()
+
+    def open(self, sealed: str) -> str:
+        """The secret again. Raises ValueError when it was sealed with another key or changed."""
+        if not sealed:
+            return ""
+        if not sealed.startswith(PREFIX):
+            raise ValueError("not a sealed secret")
+        key_id, _, text = sealed[len(PREFIX) :].partition(":")
+        raw = base64.b64decode(text)
+        try:
+            own = AESGCM(self._key).decrypt(raw[:12], raw[12:60], key_id.encode())
+            return AESGCM(own).decrypt(raw[60:72], raw[72:], None).decode()
+        except InvalidTag as error:
+            raise ValueError(f"this secret was sealed with key {key_id}, not with {self.key_id}") from error
+
+    def digest(self, text: bytes) -> bytes:
+        """A keyed hash, for what must be recognised again and not be read."""
+        return hmac.new(self._key, text, hashlib.sha256).digest()
