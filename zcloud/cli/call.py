@@ -1,0 +1,85 @@
+"""One call from the command line: arguments to request, answer to output, and the job to its end."""
+
+import sys
+from typing import Any
+
+from google.protobuf.message import Message
+
+from zcloud.cli import arguments, catalog, job, output, session
+from zcloud.cli.arguments import Options
+from zcloud.cli.catalog import Rpc
+from zcloud.cli.client import Client
+from zcloud.cli.errors import FAILED, INTERRUPTED, OK, UsageError
+from zcloud.cli.failures import CallError
+
+
+def run(name: str, argv: list[str]) -> int:
+    """Call the RPC of that name."""
+    rpc = catalog.find(name)
+    options = arguments.parse(rpc, argv)
+    if options.help:
+        from zcloud.cli import explain
+
+        return explain.explain(name)
+    if rpc.method.client_streaming:
+        raise UsageError(f"{name} is a conversation between an agent and the server; `zcloud agent` holds it.")
+    request = arguments.request_of(rpc, options.words)
+    with Client(session.server_address(options.server)) as client:
+        if rpc.method.server_streaming:
+            for answer in client.stream(rpc, request, options):
+                output.print_item(answer, options.output)
+            return OK
+        answer = client.call(rpc, request, options)
+        status = _follow(client, rpc, answer, options)
+        _keep_session(client, rpc, request, answer, options)
+        output.print_answer(answer, options.output, request)
+        return status
+
+
+def _follow(client: Client, rpc: Rpc, answer: Any, options: Options) -> int:
+    """Wait for the job of a mutating call, then put the inventory as it is now into the answer."""
+    uuid = getattr(answer, "job_uuid", "")
+    if not uuid or not rpc.mutating or options.no_wait or options.validate_only:
+        return OK
+    try:
+        ended = job.wait(client, uuid)
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on: zcloud WatchJob uuid={uuid} (or CancelJob)", file=sys.stderr)
+        return INTERRUPTED
+    about_itself = answer.inventory.DESCRIPTOR == ended.DESCRIPTOR  # CancelJob wants it canceled
+    good = ("Succeeded", "Canceled") if about_itself else ("Succeeded",)
+    _refresh(client, answer)
+    if job.state_of(ended) in good:
+        return OK
+    print(f"zcloud: {job.why(ended)}", file=sys.stderr)
+    return FAILED
+
+
+def _refresh(client: Client, answer: Any) -> None:
+    kind = answer.inventory.DESCRIPTOR.name
+    rpc = catalog.get(f"Get{kind}")
+    if rpc is None or "uuid" not in rpc.method.input_type.fields_by_name:
+        return
+    request: Any = rpc.new_request()
+    request.uuid = answer.inventory.uuid
+    try:
+        fresh: Any = client.call(rpc, request)
+    except CallError as error:
+        if error.code.name != "NOT_FOUND":
+            raise
+        # Deleted, or never made: what the answer says of it is the last that was known.
+        print(f"{kind} {answer.inventory.name or request.uuid} is no longer there.", file=sys.stderr)
+        return
+    answer.inventory.CopyFrom(fresh.inventory)
+
+
+def _keep_session(client: Client, rpc: Rpc, request: Any, answer: Any, options: Options) -> None:
+    inventory: Message | None = getattr(answer, "inventory", None)
+    if options.validate_only or inventory is None:
+        return
+    token = getattr(inventory, "token", "")
+    if rpc.access == "public" and token and hasattr(request, "account_name"):
+        path = session.keep(client.server, session.Session(token, request.account_name))
+        print(f"The session is kept in {path}", file=sys.stderr)
+    elif rpc.name == "LogOut" and session.from_environment() is None:
+        session.forget(client.server)

@@ -1,0 +1,64 @@
+"""Values for people: sizes with units, times of this time zone, lists in a line."""
+
+from datetime import UTC
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from zcloud.cli.failures import printable
+from zcloud.cli.naming import is_size, short_form
+from zcloud.cli.plain import is_set
+
+
+def text_of(message: Message, field: FieldDescriptor) -> str:
+    """A field in a line; empty when it holds nothing."""
+    if field.has_presence and not message.HasField(field.name):
+        return ""
+    value = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return printable(", ".join(f"{key}={value[key]}" for key in sorted(value)))
+    if field.is_repeated:
+        return ", ".join(_one(field, item) for item in value)
+    return _one(field, value)
+
+
+def size(number: int) -> str:
+    """128 MiB for 134217728; exact when it is not a round number of anything."""
+    amount, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if amount < 1024 or unit == "EiB":
+            break
+        amount /= 1024
+    return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def local_time(timestamp: Any) -> str:
+    """ISO 8601 in the zone of this machine."""
+    return str(timestamp.ToDatetime(tzinfo=UTC).astimezone().isoformat(timespec="seconds"))
+
+
+def _one(field: FieldDescriptor, value: Any) -> str:
+    if field.message_type is not None:
+        return _message(value)
+    if field.enum_type is not None:
+        return short_form(field.enum_type, value) or ""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "yes" if value else "no"
+    if is_size(field):
+        return size(value)
+    return printable(str(value))
+
+
+def _message(message: Any) -> str:
+    if message.DESCRIPTOR.full_name == "google.protobuf.Timestamp":
+        return local_time(message)
+    if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
+        return printable(" ".join(f"{key}={_brief(value)}" for key, value in sorted(message.items())))
+    set_fields = [field for field in message.DESCRIPTOR.fields if is_set(message, field)]
+    return " ".join(f"{field.name}={text_of(message, field)}" for field in set_fields)
+
+
+def _brief(value: Any) -> Any:
+    # Numbers of a Struct are doubles; 3.0 for a count would look odd.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
