@@ -16,7 +16,8 @@ Result = TypeVar("Result", bound=Message)
 class TaskError(Exception):
     """A task could not be done; reported to the node, never raised through the runtime.
 
-    reason: a stable word for programs: NOT_FOUND, NO_SPACE, UNREACHABLE, REFUSED, INVALID, TIMEOUT, ABORTED, FAILED.
+    reason: a stable word for programs: NOT_FOUND, NO_SPACE, UNREACHABLE, REFUSED, INVALID, TIMEOUT, ABORTED, FAILED
+    (and, from the runtime itself, STALE_FENCE and UNKNOWN_TASK).
     message: plain words for the operator, without secrets.
     """
 
@@ -59,7 +60,11 @@ class Handler(ABC, Generic[Args, Result]):
 
     @abstractmethod
     async def run(self, args: Args, work: Work) -> Result:
-        """Make it so. Must be idempotent: the effect already being there is success."""
+        """Make it so. Must be idempotent: the effect already being there is success.
+
+        Cancelled when the time is up or the agent stops: return only when nothing acts any more (a thread cannot
+        be cancelled: shield and await it), since the next task of this resource follows at once.
+        """
 
     async def probe(self, args: Args) -> Result | None:
         """After a crash in the middle: the result if the world shows the whole effect, None to run again."""
