@@ -33,10 +33,9 @@ T = TypeVar("T")
 class Client:
     """One server, one session."""
 
-    def __init__(self, server: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, server: str) -> None:
         self.server = server
         self._channel = grpc.insecure_channel(server, options=_CHANNEL)
-        self._sleep = sleep
         self._session: session.Session | None = None
 
     def __enter__(self) -> "Client":
@@ -119,7 +118,7 @@ class Client:
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
-                self._sleep(pause)
+                time.sleep(pause)
         return run()
 
 

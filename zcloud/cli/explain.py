@@ -93,7 +93,7 @@ def _facts(field: FieldDescriptor) -> list[str]:
     if rules.required:
         facts.append("required")
     if rules.references:
-        facts.append(f"uuid of a {rules.references}")
+        facts.append(f"refers to {rules.references}")
     elif rules.format:
         facts.append(_format_name(rules))
     if rules.HasField("min"):

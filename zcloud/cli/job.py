@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -26,7 +25,7 @@ class View(Protocol):
         """The job has changed."""
 
 
-def wait(client: Client, uuid: str, *, sleep: Callable[[float], None] = time.sleep) -> Any:
+def wait(client: Client, uuid: str) -> Any:
     """Watch a job to its end and return it; watching goes on when the server comes back."""
     rpc = catalog.find("WatchJob")
     request: Any = rpc.new_request()
@@ -46,7 +45,7 @@ def wait(client: Client, uuid: str, *, sleep: Callable[[float], None] = time.sle
                     raise
             if attempt >= len(_BACK_OFF):
                 raise CliError(f"job {uuid}: the server no longer tells how it goes; zcloud GetJob uuid={uuid}")
-            sleep(_BACK_OFF[attempt])
+            time.sleep(_BACK_OFF[attempt])
             attempt += 1
 
 

@@ -1,0 +1,313 @@
+"""Calls over a socket: session, metadata, retries, errors, jobs, and what is printed."""
+
+import json
+import os
+import re
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import pytest
+import yaml
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+ZONE = {"uuid": "a" * 32, "name": "zone1", "state": 1, "version": 3, "create_date": {"seconds": 1_800_000_000}}
+VM = {"uuid": "b" * 32, "name": "vm1", "state": 3, "cpu_num": 2, "memory_size": 128 << 20}
+
+
+def sessions(home: Path) -> list[Path]:
+    return sorted((home / "cache").glob("zcloud/sessions/*"))
+
+
+def test_logs_in_by_itself_on_the_same_machine_and_keeps_the_session(server: Any, zcloud: Any, home: Path) -> None:
+    server.say("CreateZone", inventory=ZONE)
+    assert zcloud("CreateZone", "name=zone1").status == 0
+    assert zcloud("CreateZone", "name=zone1").status == 0
+    assert [request.account_name for request, _ in server.calls_of("LogInByAccount")] == ["admin"]
+    (kept,) = sessions(home)
+    assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600
+
+
+def test_an_ended_session_of_admin_is_renewed_once(server: Any, zcloud: Any) -> None:
+    zcloud("QueryZone")
+    server.tokens = {"another"}
+    assert zcloud("QueryZone").status == 0
+    assert len(server.calls_of("LogInByAccount")) == 2
+    server.tokens = set()
+    server.answers["LogInByAccount"] = lambda *_: server.response("LogInByAccount", inventory={"token": "useless"})
+    ran = zcloud("QueryZone")
+    assert ran.status == 1
+    assert "UNAUTHENTICATED" in ran.err
+    assert len(server.calls_of("LogInByAccount")) == 3
+
+
+def test_the_ended_session_of_another_account_is_not_renewed_as_admin(server: Any, zcloud: Any) -> None:
+    ran = zcloud("LogInByAccount", "account_name=alice", "password=correct horse", "-o", "json")
+    assert json.loads(ran.out)["inventory"]["token"] == "token-of-admin"
+    assert zcloud("QueryZone").status == 0
+    server.tokens = {"another"}
+    assert zcloud("QueryZone").status == 1
+    assert [request.account_name for request, _ in server.calls_of("LogInByAccount")] == ["alice"]
+
+
+def test_log_out_forgets_the_session(server: Any, zcloud: Any, home: Path) -> None:
+    zcloud("QueryZone")
+    assert zcloud("LogOut").status == 0
+    assert sessions(home) == []
+
+
+def test_a_token_of_the_environment_goes_first(server: Any, zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.tokens = {"given"}
+    monkeypatch.setenv("ZCLOUD_TOKEN", "given")
+    assert zcloud("QueryZone").status == 0
+    assert server.calls_of("LogInByAccount") == []
+
+
+def test_the_password_of_this_machine_is_told_to_no_other(zcloud: Any, home: Path) -> None:
+    (home / "data" / "admin-password").write_text("secret")
+    ran = zcloud("QueryZone", "--server", "192.0.2.1:50051")
+    assert ran.status == 1
+    assert "there is no session for 192.0.2.1:50051" in ran.err
+
+
+def test_metadata_of_a_mutating_call(server: Any, zcloud: Any) -> None:
+    words = ["--reason", "weil’s geht 100%", "--validate-only", "--if-version", "3"]
+    zcloud("CreateZone", "name=z", *words)
+    ((request, metadata),) = server.calls_of("CreateZone")
+    assert request.name == "z"
+    assert uuid.UUID(metadata["zcloud-request"]).version == 4
+    assert unquote(metadata["zcloud-reason"]) == "weil’s geht 100%"
+    assert metadata["zcloud-validate-only"] == "true"
+    assert metadata["zcloud-if-version"] == "3"
+    zcloud("CreateZone", "name=z", "--request", "mine")
+    assert server.calls_of("CreateZone")[1][1]["zcloud-request"] == "mine"
+    zcloud("QueryZone")
+    assert "zcloud-request" not in server.calls_of("QueryZone")[0][1]
+
+
+def test_a_retry_is_the_same_request(server: Any, zcloud: Any) -> None:
+    def twice_away(_: Any, context: grpc.ServicerContext) -> Any:
+        if len(server.calls_of("CreateZone")) < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+        return server.response("CreateZone", inventory=ZONE)
+
+    server.answers["CreateZone"] = twice_away
+    assert zcloud("CreateZone", "name=z").status == 0
+    ids = [metadata["zcloud-request"] for _, metadata in server.calls_of("CreateZone")]
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+
+
+def test_nobody_there_is_status_3(zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZCLOUD_TOKEN", "t")
+    ran = zcloud("QueryZone", "--server", "127.0.0.1:1")
+    assert ran.status == 3
+    assert "UNAVAILABLE" in ran.err
+    assert "127.0.0.1:1" in ran.err
+
+
+def test_a_refusal_is_told_with_all_that_came_with_it(server: Any, zcloud: Any) -> None:
+    parts = [
+        error_details_pb2.ErrorInfo(reason="ZONE_BUSY", domain="zcloud", metadata={"job_uuid": "j1"}),
+        error_details_pb2.BadRequest(
+            field_violations=[error_details_pb2.BadRequest.FieldViolation(field="name", description="too long")]
+        ),
+        error_details_pb2.PreconditionFailure(
+            violations=[error_details_pb2.PreconditionFailure.Violation(type="STATE", subject="vm1", description="off")]
+        ),
+        error_details_pb2.ResourceInfo(resource_type="zone", resource_name="z1", description="gone"),
+        error_details_pb2.QuotaFailure(
+            violations=[error_details_pb2.QuotaFailure.Violation(subject="vm.num", description="20 of 20")]
+        ),
+    ]
+
+    def refuse(context: grpc.ServicerContext) -> None:
+        status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="the zone is\x1b[2J busy")
+        for part in parts:
+            packed = any_pb2.Any()
+            packed.Pack(part)
+            status.details.append(packed)
+        context.abort_with_status(rpc_status.to_status(status))
+
+    server.say("DeleteZone", refuse=refuse)
+    ran = zcloud("DeleteZone", "uuid=u")
+    assert ran.status == 1
+    assert ran.out == ""
+    lines = ran.err.splitlines()
+    assert lines[0] == "zcloud: DeleteZone: FAILED_PRECONDITION (ZONE_BUSY): the zone is\\x1b[2J busy"
+    told = [line.strip() for line in lines[1:]]
+    assert told == ["job_uuid = j1", "name: too long", "STATE vm1: off", "zone z1 gone", "vm.num: 20 of 20"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["CreateZon"], "Did you mean CreateZone"),
+        (["CreateZone", "nam=x"], "Did you mean name?"),
+        (["CreateZone", "-o", "xml"], "xml"),
+        (["CreateZone", "--resaon", "x"], "--resaon"),
+        (["Connect"], "zcloud agent"),
+        (["CreateZone", "name=x", "--request", "é"], "ASCII"),
+        (["agent", "xen"], "kvm or simulator"),
+        (["help", "QueryZon"], "Did you mean QueryZone"),
+    ],
+)
+def test_a_wrong_command_line_sends_nothing_and_is_status_2(
+    server: Any, zcloud: Any, words: list[str], said: str
+) -> None:
+    ran = zcloud(*words)
+    assert ran.status == 2
+    assert said in ran.err
+    assert [name for name, _, _ in server.calls if name != "LogInByAccount"] == []
+
+
+def test_json_and_yaml_keep_the_protos_names(server: Any, zcloud: Any) -> None:
+    server.say("GetVmInstance", inventory={**VM, "vm_nics": [{"ip": "10.0.0.2"}]})
+    inventory = json.loads(zcloud("GetVmInstance", "uuid=u", "-o", "json").out)["inventory"]
+    assert inventory["memory_size"] == 134217728
+    assert inventory["state"] == "Running"
+    assert inventory["vm_nics"][0]["ip"] == "10.0.0.2"
+    assert inventory["description"] == ""
+    assert "create_date" not in inventory
+    assert yaml.safe_load(zcloud("GetVmInstance", "uuid=u", "-o", "yaml").out)["inventory"] == inventory
+
+
+def test_a_read_mask_chooses_the_columns(server: Any, zcloud: Any) -> None:
+    server.say("QueryZone", inventories=[{"name": "zone1"}])
+    assert json.loads(zcloud("QueryZone", "read_mask=name", "-o", "json").out)["inventories"] == [{"name": "zone1"}]
+    assert zcloud("QueryZone", "read_mask=state,name").out.splitlines()[0].split() == ["state", "name"]
+
+
+def test_a_list_shows_what_tells_most_and_fits(server: Any, zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.say("QueryVmInstance", inventories=[{**VM, "zone_uuid": "c" * 32, "name": "[bold]vm"}], total=5)
+    ran = zcloud("QueryVmInstance", "count=true")
+    header, row = ran.out.splitlines()
+    assert header.split()[:3] == ["name", "uuid", "state"]
+    assert row.split()[:3] == ["[bold]vm", "b" * 32, "Running"]
+    assert "128 MiB" in row
+    assert "c" * 32 in row
+    assert "5 in all" in ran.err
+    monkeypatch.setenv("COLUMNS", "60")
+    header, row = zcloud("QueryVmInstance").out.splitlines()
+    assert len(row) <= 60
+    assert "b" * 32 in row
+    assert "zone_uuid" not in header
+
+
+def test_one_resource_is_shown_in_lines(server: Any, zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    server.say("GetZone", inventory=ZONE)
+    lines = dict(line.split(maxsplit=1) for line in zcloud("GetZone", "uuid=u").out.splitlines())
+    monkeypatch.undo()
+    time.tzset()
+    assert lines["state"].strip() == "Enabled"
+    assert lines["create_date"].strip() == "2027-01-15T10:00:00+02:00"
+    assert "description" not in lines
+
+
+def test_a_plan_is_shown_instead_of_the_inventory(server: Any, zcloud: Any) -> None:
+    server.say("CreateZone", plan={"events": [{"type": "zone.Created", "resource_kind": "zone"}]})
+    ran = zcloud("CreateZone", "name=z", "--validate-only")
+    assert "zone.Created" in ran.out
+    assert "Nothing was changed" in ran.err
+
+
+def job_stream(server: Any, *jobs: dict[str, Any]) -> Callable[..., Iterator[Any]]:
+    def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for job in jobs:
+            yield server.response("WatchJob", inventory={"uuid": "j1", **job})
+
+    return watch
+
+
+def test_a_job_is_followed_and_the_inventory_is_fresh(server: Any, zcloud: Any) -> None:
+    server.say("StartVmInstance", inventory={**VM, "state": 2}, job_uuid="j1")
+    server.say("GetVmInstance", inventory=VM)
+    server.answers["WatchJob"] = job_stream(
+        server,
+        {"state": 2, "steps": [{"name": "allocate", "state": 3}, {"name": "boot", "state": 2}]},
+        {"state": 4, "steps": [{"name": "allocate", "state": 3}, {"name": "boot", "state": 3}]},
+    )
+    ran = zcloud("StartVmInstance", "uuid=u", "-o", "json")
+    assert ran.status == 0
+    assert json.loads(ran.out)["inventory"]["state"] == "Running"
+    told = [re.sub(r" \(.*", "", line.strip()) for line in ran.err.splitlines()]
+    assert told == ["allocate: done", "boot: running", "boot: done"]
+    assert [request.uuid for request, _ in server.calls_of("GetVmInstance")] == ["b" * 32]
+
+
+def test_a_failed_job_is_status_1_and_says_why(server: Any, zcloud: Any) -> None:
+    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
+    server.say("GetVmInstance", inventory={**VM, "state": 5})
+    failed = {"state": 5, "workflow": "start_vm_instance", "error": "no room", "steps": [{"name": "a", "state": 4}]}
+    server.answers["WatchJob"] = job_stream(server, failed)
+    ran = zcloud("StartVmInstance", "uuid=u")
+    assert ran.status == 1
+    assert "job start_vm_instance j1: Failed: no room" in ran.err
+    assert "Stopped" in ran.out
+
+
+def test_watching_goes_on_when_the_server_comes_back(server: Any, zcloud: Any) -> None:
+    def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        begun = len(server.calls_of("WatchJob"))
+        yield server.response("WatchJob", inventory={"uuid": "j1", "state": 4 if begun == 3 else 2})
+        if begun == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+
+    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
+    server.say("GetVmInstance", inventory=VM)
+    server.answers["WatchJob"] = watch
+    assert zcloud("StartVmInstance", "uuid=u").status == 0
+    assert len(server.calls_of("WatchJob")) == 3
+
+
+def test_a_resource_that_is_gone_after_its_job(server: Any, zcloud: Any) -> None:
+    server.say("ExpungeVmInstance", inventory=VM, job_uuid="j1")
+    server.say("GetVmInstance", refuse=lambda context: context.abort(grpc.StatusCode.NOT_FOUND, "no such VM"))
+    server.answers["WatchJob"] = job_stream(server, {"state": 4})
+    ran = zcloud("ExpungeVmInstance", "uuid=u", "-o", "json")
+    assert ran.status == 0
+    assert "vm1 is no longer there" in ran.err
+    assert json.loads(ran.out)["inventory"]["name"] == "vm1"
+
+
+def test_no_wait_does_not_watch(server: Any, zcloud: Any) -> None:
+    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
+    ran = zcloud("StartVmInstance", "uuid=u", "--no-wait", "-o", "json")
+    assert json.loads(ran.out)["job_uuid"] == "j1"
+    assert server.calls_of("WatchJob") == []
+
+
+def test_canceling_a_job_is_good_when_it_is_canceled(server: Any, zcloud: Any) -> None:
+    server.say("CancelJob", inventory={"uuid": "j1"}, job_uuid="j1")
+    server.say("GetJob", inventory={"uuid": "j1", "state": 6})
+    server.answers["WatchJob"] = job_stream(server, {"state": 6})
+    assert zcloud("CancelJob", "uuid=j1").status == 0
+
+
+def test_a_stream_is_printed_as_it_comes(server: Any, zcloud: Any) -> None:
+    def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield server.response("WatchEvents", event={"type": "zone.Created", "reason": "why"}, position="p1")
+        yield server.response("WatchEvents", position="p2")
+
+    server.answers["WatchEvents"] = watch
+    first, bookmark = map(json.loads, zcloud("WatchEvents", "-o", "json").out.splitlines())
+    assert first["event"]["type"] == "zone.Created"
+    assert (bookmark["position"], "event" in bookmark) == ("p2", False)
+    assert zcloud("WatchEvents").out == "zone.Created  why\n"
+
+
+def test_the_kept_session_is_keyed_by_server(server: Any, zcloud: Any, home: Path) -> None:
+    zcloud("QueryZone")
+    zcloud("QueryZone", "--server", server.address.replace("127.0.0.1", "localhost"))
+    assert len(sessions(home)) == 2
+    assert len(server.calls_of("LogInByAccount")) == 2
