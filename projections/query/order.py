@@ -1,0 +1,91 @@
+"""The order of a query's answer: fields, each up or down, and the uuid at the end, so that every order is total."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, UnaryExpression, and_, false, or_
+
+from projections.model import ReadModel
+from projections.query.errors import QueryError, alternatives
+from projections.schema.fields import Field, Group
+from projections.schema.values import Value
+
+MAX_KEYS = 8
+MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Key:
+    """One field to order by. What is absent comes first going up and last going down, as if it were smallest."""
+
+    field: Field
+    column: ColumnElement[object]
+    descending: bool
+
+    def clause(self) -> UnaryExpression[object]:
+        """The ORDER BY clause; the stores differ in where NULL goes, so it is said."""
+        return self.column.desc().nulls_last() if self.descending else self.column.asc().nulls_first()
+
+    def same(self, value: Value) -> ColumnElement[bool]:
+        """Rows with this value."""
+        return self.column.is_(None) if value is None else self.column == value
+
+    def after(self, value: Value) -> ColumnElement[bool]:
+        """Rows behind those with this value."""
+        if self.descending:
+            return false() if value is None else or_(self.column < value, self.column.is_(None))
+        return self.column.is_not(None) if value is None else self.column > value
+
+
+def _field(group: Group, path: str, whole: str) -> Field:
+    name, _, rest = path.partition(".")
+    single = {m.name: m for m in group.members.values() if not m.repeated}
+    known = {m.camel: m for m in single.values()} | single
+    member = known.get(name)
+    if member is None:
+        if any(name in (m.name, m.camel) for m in group.members.values()):
+            raise QueryError("order_by", f"{whole} is a list and has no order; order by a single field")
+        raise QueryError("order_by", f'there is no field "{whole}" to order by; {alternatives(name, single)}')
+    if isinstance(member, Group):
+        if not rest:
+            raise QueryError("order_by", f"{whole} is no single value; order by {whole}.{next(iter(member.members))}")
+        return _field(member, rest, whole)
+    if rest:
+        raise QueryError("order_by", f"{whole}: {member.name} is a {member.type} and has no fields")
+    return member
+
+
+def parse_order(model: ReadModel, text: str) -> list[Key]:
+    """The keys that `name desc, createDate` names, and the uuid."""
+    if len(text) > MAX_LENGTH:
+        raise QueryError("order_by", f"order_by has {len(text)} characters; at most {MAX_LENGTH} are read")
+    keys: list[Key] = []
+    for item in text.split(",") if text.strip() else []:
+        words = item.split()
+        if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
+            raise QueryError("order_by", f'"{item.strip()}" is no order; write a field, and asc or desc behind it')
+        field = _field(model.root, words[0], words[0])
+        if any(key.field is field for key in keys):
+            raise QueryError("order_by", f"{words[0]} is there twice; order by it once")
+        keys.append(Key(field, model.table.c[field.column], words[-1].lower() == "desc"))
+    if len(keys) > MAX_KEYS:
+        raise QueryError("order_by", f"there are {len(keys)} fields to order by; at most {MAX_KEYS} are taken")
+    uuid = model.root.members["uuid"]
+    assert isinstance(uuid, Field)
+    if all(key.field is not uuid for key in keys):
+        keys.append(Key(uuid, model.table.c.uuid, False))
+    return keys
+
+
+def behind(keys: Sequence[Key], values: Sequence[Value]) -> ColumnElement[bool]:
+    """Rows behind the one with these values in the keys' order."""
+    alternatives_: list[ColumnElement[bool]] = []
+    for place, (key, value) in enumerate(zip(keys, values, strict=True)):
+        before = [k.same(v) for k, v in zip(keys[:place], values[:place], strict=True)]
+        alternatives_.append(and_(*before, key.after(value)))
+    return or_(*alternatives_)
+
+
+def signature(keys: Sequence[Key]) -> str:
+    """The order in a form that is equal for equal orders."""
+    return ",".join(f"{key.column.name}{'-' if key.descending else '+'}" for key in keys)

@@ -1,0 +1,115 @@
+"""Answers queries from read models: filter, order, page, mask and count, for one viewer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from projections.model import ReadModel
+from projections.query import token
+from projections.query.compiler import Compiler
+from projections.query.errors import QueryError
+from projections.query.mask import apply, parse_mask
+from projections.query.order import Key, behind, parse_order, signature
+from projections.query.parser import parse
+from projections.query.viewer import Viewer, visible
+from projections.schema.registry import ReadModels
+from projections.schema.tables import DOC
+from projections.schema.values import Value
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of an answer."""
+
+    message_type: type[Message]
+    # The resources as stored, whole whatever the mask; what needs no messages can send them as they are.
+    documents: Sequence[bytes]
+    mask: FieldMask | None
+    # All that match, on all pages; None unless it was asked for.
+    total: int | None
+    # Empty on the last page.
+    next_page_token: str
+
+    @cached_property
+    def messages(self) -> list[Message]:
+        """The resources, with the fields that the mask names."""
+        whole = [self.message_type.FromString(document) for document in self.documents]
+        return whole if self.mask is None else [apply(self.mask, message) for message in whole]
+
+
+def _page_size(size: int) -> int:
+    if not 0 <= size <= MAX_PAGE_SIZE:
+        raise QueryError("page_size", f"page_size is {size}; it lies between 0 and {MAX_PAGE_SIZE}")
+    return size or DEFAULT_PAGE_SIZE
+
+
+def condition(
+    model: ReadModel, models: ReadModels, filter: str, viewer: Viewer, now: int | None = None
+) -> ColumnElement[bool]:
+    """What the viewer may see of the kind and the filter admits, as a condition on the kind's table."""
+    node = parse(filter)
+    seen = visible(model, model.table, viewer)
+    return seen if node is None else and_(seen, Compiler(model, models, viewer, now).compile(node))
+
+
+def _start(connection: Connection, model: ReadModel, keys: Sequence[Key], page_token: str, query: str) -> Any:
+    uuid, values = token.decode(page_token, query, keys)
+    if values is None:
+        row = connection.execute(select(*(key.column for key in keys)).where(model.table.c.uuid == uuid)).one_or_none()
+        if row is None:
+            raise token.gone(model.kind, uuid)
+        values = list(row)
+    return behind(keys, values)
+
+
+def run(
+    connection: Connection,
+    model: ReadModel,
+    models: ReadModels,
+    *,
+    viewer: Viewer,
+    filter: str = "",
+    order_by: str = "",
+    page_size: int = 0,
+    page_token: str = "",
+    read_mask: FieldMask | None = None,
+    count: bool = False,
+    now: int | None = None,
+) -> Page:
+    """One page of what matches; `now`, in microseconds, is what a time such as -24h in the filter counts from."""
+    size = _page_size(page_size)
+    keys = parse_order(model, order_by)
+    mask = parse_mask(model.message_type, read_mask)
+    where = condition(model, models, filter, viewer, now)
+    query = token.query_hash(model.kind, filter.strip(), signature(keys))
+    statement: Select[Any] = select(model.table.c[DOC], model.table.c.uuid, *(key.column.label(None) for key in keys))
+    statement = statement.where(where)
+    if page_token:
+        statement = statement.where(_start(connection, model, keys, page_token, query))
+    # One more than the page tells whether there is a next one.
+    rows = connection.execute(statement.order_by(*(key.clause() for key in keys)).limit(size + 1)).all()
+    following = ""
+    if len(rows) > size:
+        rows = rows[:size]
+        last: tuple[Value, ...] = tuple(rows[-1])
+        following = token.encode(query, str(last[1]), last[2:])
+    total = None
+    if count:
+        total = connection.execute(select(func.count()).select_from(model.table).where(where)).scalar_one()
+    return Page(model.message_type, [row[0] for row in rows], mask, total, following)
+
+
+def get(connection: Connection, model: ReadModel, uuid: str, viewer: Viewer) -> Message | None:
+    """The resource, or None where there is none that the viewer may see."""
+    table = model.table
+    statement = select(table.c[DOC]).where(table.c.uuid == uuid, visible(model, table, viewer))
+    document = connection.execute(statement).scalar_one_or_none()
+    return None if document is None else model.message_type.FromString(document)

@@ -1,0 +1,1 @@
+"""The shape of read models, derived from message descriptors."""

@@ -1,0 +1,60 @@
+"""Names by which a kind's relations are reached, its own references first, then what refers to it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from projections.schema.fields import Group
+from projections.schema.relations import Reference, Relation, plural, references
+
+
+def _forward(found: Iterable[Reference]) -> Iterator[tuple[Relation, tuple[str, ...]]]:
+    for ref in found:
+        name = plural(ref.label) if ref.many else ref.label
+        # ZStack says zone for the zones that a backup storage is attached to.
+        aliases = (ref.label, plural(ref.target), ref.target) if ref.many else ()
+        yield Relation(name, ref.target, ref.path), aliases
+
+
+def _reverse(kind: str, found: Iterable[Reference]) -> Iterator[tuple[Relation, tuple[str, ...]]]:
+    # A VM refers to hosts by host_uuid and by last_host_uuid: a host's vm_instances are those of the first.
+    ranked = sorted(found, key=lambda ref: (not ref.exact, ref.nested))
+    for place, ref in enumerate(ranked):
+        name = plural(kind) if place == 0 else f"{plural(kind)}_by_{ref.label}"
+        yield Relation(name, kind, ref.path, reverse=True), (kind,) if place == 0 else ()
+
+
+def _family(kind: str, extends: Mapping[str, str]) -> Iterator[tuple[Relation, tuple[str, ...]]]:
+    parent = extends.get(kind)
+    if parent:
+        yield Relation(parent, parent, "uuid"), ()
+    for child in sorted(child for child, base in extends.items() if base == kind):
+        yield Relation(child, child, "uuid"), ()
+
+
+def relations_of_part(part: Group, kinds: frozenset[str]) -> dict[str, Relation]:
+    """Relations of a list of parts: vm_nics.l3_network."""
+    return _named(_forward(references(part, kinds)), part, {})
+
+
+def relations_of_kind(
+    kind: str, groups: Mapping[str, Group], extends: Mapping[str, str], declared: Mapping[str, Relation]
+) -> dict[str, Relation]:
+    """Every name of a relation of the kind, aliases included; what is declared comes before what is derived."""
+    kinds = frozenset(groups)
+    # What refers to a backup storage refers to the SFTP backup storage with the same uuid.
+    ancestry = {kind, *([extends[kind]] if kind in extends else [])}
+    derived = list(_forward(references(groups[kind], kinds)))
+    derived += _family(kind, extends)
+    for other in sorted(kinds):
+        derived += _reverse(other, [ref for ref in references(groups[other], kinds) if ref.target in ancestry])
+    return _named(derived, groups[kind], declared)
+
+
+def _named(
+    derived: Iterable[tuple[Relation, tuple[str, ...]]], group: Group, declared: Mapping[str, Relation]
+) -> dict[str, Relation]:
+    names = dict(declared)
+    for relation, aliases in derived:
+        for name in (relation.name, *aliases):
+            if name not in group.members:
+                names.setdefault(name, relation)
+    return names

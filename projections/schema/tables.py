@@ -1,0 +1,108 @@
+"""Tables of a read model: one for the kind, one beside it for each list, one of shares for all kinds."""
+
+import hashlib
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.types import TypeEngine
+
+from projections.schema.fields import Field, FieldType, Group, Member
+
+# Bookkeeping columns start with an underscore, since a resource may have a field of the same name
+# (InstanceOffering.shared_to_public).
+DOC, OWNER, PUBLIC, POSITION = "_doc", "_owner_uuid", "_shared_to_public", "_position"
+
+# PostgreSQL cuts longer names off.
+MAX_IDENTIFIER = 63
+
+# SQLite compares text bytewise by itself; PostgreSQL does so with the collation C.
+TEXT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
+
+_TYPES: dict[FieldType, TypeEngine] = {
+    FieldType.TEXT: TEXT,
+    FieldType.ENUM: TEXT,
+    FieldType.INTEGER: BigInteger(),
+    FieldType.TIME: BigInteger(),
+    FieldType.DURATION: BigInteger(),
+    FieldType.BOOLEAN: Integer(),
+    FieldType.NUMBER: Float(53),
+}
+
+
+def identifier(name: str) -> str:
+    """The name, or a shorter one as distinct, where the store would cut it off."""
+    if len(name) <= MAX_IDENTIFIER:
+        return name
+    return f"{name[: MAX_IDENTIFIER - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _index(table: Table, *columns: str) -> None:
+    Index(identifier("ix_" + "_".join((table.name, *columns)).replace("__", "_")), *(table.c[c] for c in columns))
+
+
+def _column(field: Field) -> Column:
+    return Column(field.column, _TYPES[field.type])
+
+
+def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str]) -> Table:
+    """The table of a kind; references, names and owners are indexed, and what the kind asks for besides."""
+    columns = [_column(field) for field in root.fields() if field.name != "uuid"]
+    table = Table(
+        identifier(kind),
+        metadata,
+        Column("uuid", TEXT, primary_key=True),
+        *columns,
+        Column(OWNER, TEXT),
+        Column(PUBLIC, Integer, nullable=False),
+        Column(POSITION, BigInteger, nullable=False),
+        Column(DOC, LargeBinary, nullable=False),
+    )
+    indexed = [c.name for c in columns if c.name.endswith("_uuid") or c.name == "name"]
+    for name in dict.fromkeys([*indexed, *indexes, OWNER]):
+        _index(table, name)
+    return table
+
+
+def side_table(kind: str, member: Member, metadata: MetaData) -> Table:
+    """The table of a list: a row for each element, in order."""
+    columns = [_column(f) for f in member.fields()] if isinstance(member, Group) else [_column(member)]
+    table = Table(
+        identifier(f"{kind}__{member.side}"),
+        metadata,
+        Column("resource_uuid", TEXT, primary_key=True),
+        Column("idx", Integer, primary_key=True, autoincrement=False),
+        *columns,
+    )
+    for column in columns:
+        if column.name == "value" or column.name.endswith("_uuid"):
+            _index(table, column.name)
+    return table
+
+
+def share_table(metadata: MetaData) -> Table:
+    """Which accounts a resource is shared with.
+
+    The kind is part of the key: the two rows of a resource that extends another one (sftp_backup_storage and
+    backup_storage) are dropped and refilled apart.
+    """
+    if "resource_share" in metadata.tables:
+        return metadata.tables["resource_share"]
+    table = Table(
+        "resource_share",
+        metadata,
+        Column("kind", TEXT, primary_key=True),
+        Column("resource_uuid", TEXT, primary_key=True),
+        Column("account_uuid", TEXT, primary_key=True),
+    )
+    _index(table, "account_uuid")
+    return table
+
+
+def shape(tables: Iterable[Table]) -> str:
+    """The tables' shape in words, equal while their rows may stay as they are."""
+    lines: list[str] = []
+    for table in tables:
+        lines.append(f"table {table.name}")
+        lines += [f"  {c.name} {c.type!r} {c.primary_key} {c.nullable}" for c in table.columns]
+        lines += sorted(f"  {i.name} {[c.name for c in i.columns]}" for i in table.indexes)
+    return "\n".join(lines)
