@@ -1,0 +1,60 @@
+# The project's commands; `make run` and `make test` need nothing but Debian 12.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fix generate install clean faults bench lock release-api
+
+RELEASED := proto/released.binpb
+BIN := .venv/bin
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run: ## a cloud with one virtual machine, until Ctrl-C (ARGS=--once ends by itself)
+	@tools/install.sh
+	@$(BIN)/python -m zcloud.cli.demo $(ARGS)
+
+test: ## lint, then every test (ARGS go to pytest)
+	@tools/install.sh --test
+	@$(MAKE) --no-print-directory lint-installed
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install lint-installed ## style, types, import contracts, API rules
+
+.PHONY: lint-installed
+lint-installed:
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@if [ -e $(RELEASED) ]; then $(BIN)/buf breaking --against $(RELEASED); fi
+
+fix: install ## let ruff put right what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+generate: ## code from proto/
+	@tools/install.sh
+	@tools/generate.sh
+
+install: ## Debian packages, .venv, generated code; only what is missing
+	@tools/install.sh
+
+faults: install ## kills, repeats and delays
+	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+bench: install ## measurements, each against a limit of the same run
+	@shopt -s nullglob; for program in bench/[a-z]*.py; do $(BIN)/python "$$program" $(ARGS); done
+
+lock: ## pin dependencies anew (ARGS=--upgrade for the newest)
+	@tools/lock.sh $(ARGS)
+
+release-api: install ## keep the API as it is now, for buf to compare with from now on
+	@$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o $(RELEASED)
+
+clean: ## what can be made again; the data in var/ stays
+	@rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv/.generated
+	@rm -f zcloud/v1/*_pb2.py zcloud/v1/*_pb2.pyi zcloud/v1/*_pb2_grpc.py
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
