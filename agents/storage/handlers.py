@@ -1,0 +1,16 @@
+"""The storage tasks of a host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.runtime.task import Handler
+from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
+from agents.storage.local_storage import PrepareLocalStorage
+from agents.storage.volumes import CreateRootVolume, DeleteVolume
+
+
+def host_handlers() -> list[Handler[Any, Any]]:
+    """New handlers for one agent; those of the image cache share its locks."""
+    locks = CacheLocks()
+    return [PrepareLocalStorage(), CacheImage(locks), DeleteCachedImage(locks), CreateRootVolume(), DeleteVolume()]

@@ -1,0 +1,35 @@
+"""A private sshd for a test: started on a free port, stopped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from agents.node.private_sshd import PrivateSshd
+from zcloud.v1.host_task_pb2 import SshTarget
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_sshd(directory: Path) -> Iterator[PrivateSshd]:
+    server = PrivateSshd(directory, free_port())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def target_of(server: PrivateSshd, **changes: object) -> SshTarget:
+    """How a task names this server; the key is accepted as on first use unless a pinned one is given."""
+    target = SshTarget(hostname="127.0.0.1", port=server.port, username="root", private_key=server.client_key)
+    for field, value in changes.items():
+        setattr(target, field, value)
+    return target
