@@ -186,3 +186,15 @@ def test_a_failure_caused_by_the_stop_is_no_outcome_but_a_success_is(
         assert handler.running == 1, "the next in the queue was not begun"
 
     asyncio.run(scenario())
+
+
+def test_a_failure_caused_by_the_timeout_is_reported_as_the_timeout(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        handler = Stubborn()
+        handler.outcome = TaskError("FAILED", "qemu-img was killed")
+        agent = Agent(tmp_path / "journal.db", handler)
+        agent.boot()
+        [report] = await agent.do(start_task(timeout=1))
+        assert report.error_reason == "TIMEOUT"
+
+    asyncio.run(scenario())
