@@ -17,7 +17,10 @@ new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev
 # The first Python of the path that will do; Debian's is one of them once it is installed.
 find_python() {
   for candidate in python3 python3.11 python3.12 python3.13 python3.14; do
-    path=$(command -v "$candidate") && new_enough "$path" && { echo "$path"; return; }
+    if path=$(command -v "$candidate") && new_enough "$path"; then
+      echo "$path"
+      break
+    fi
   done
 }
 

@@ -155,18 +155,20 @@ def test_booleans_and_masks() -> None:
     assert "true or false" in refused("QueryZone", "count=maybe")
 
 
-def test_conditions_become_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
-    module = types.ModuleType("zstack")
-    module.to_filter = lambda conditions: " & ".join(conditions)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "projections.query.zstack", module)
-    made = request("QueryZone", "state=Enabled", "name~=web%", "uuid?=a,b", "page_size=7", "description!=null")
-    assert made.filter == "state=Enabled & name~=web% & uuid?=a,b & description!=null"
+def test_conditions_become_a_filter() -> None:
+    made = request("QueryZone", "state=Enabled", "name~=web%", "uuid?=a,b", "page_size=7", "description not null")
+    wanted = 'state = "Enabled" AND name = "web*" AND (uuid = "a" OR uuid = "b") AND description != null'
+    assert made.filter == wanted
     assert made.page_size == 7
-    both = request("QueryZone", "state=Enabled", 'filter=name = "a" OR name = "b"')
-    assert both.filter == '(name = "a" OR name = "b") AND (state=Enabled)'
+
+
+def test_conditions_are_added_to_a_filter() -> None:
+    made = request("QueryZone", "state=Enabled", 'filter=name = "a" OR name = "b"')
+    assert made.filter == '(name = "a" OR name = "b") AND (state = "Enabled")'
+
+
+def test_what_is_no_condition_is_refused() -> None:
+    assert '"state" is no condition' in refused("QueryZone", "state")
 
 
 def test_conditions_are_for_queries_only() -> None:

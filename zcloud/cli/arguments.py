@@ -72,6 +72,9 @@ def request_of(rpc: Rpc, words: list[str]) -> Message:
     inputs = _Inputs()
     for word in words:
         match = _PAIR.fullmatch(word)
+        if match is None and rpc.queries:
+            conditions.append(word)  # ZStack also knows conditions without a sign: name not null
+            continue
         if match is None:
             raise UsageError(f"{word!r} is not of the form field=value.")
         path, operator, text = match.groups()
@@ -92,11 +95,11 @@ def request_of(rpc: Rpc, words: list[str]) -> Message:
 
 def _add_conditions(request: Message, conditions: list[str]) -> None:
     try:
-        from projections.query.zstack import to_filter
+        from projections.query.zstack import translate
     except ImportError as error:
         raise UsageError(f"conditions cannot be translated here ({error}); use filter= instead.") from error
     try:
-        translated = to_filter(conditions)
+        translated = translate(conditions)
     except ValueError as error:
         raise UsageError(str(error)) from error
     written = request.filter  # type: ignore[attr-defined]
