@@ -13,6 +13,7 @@ from zcloud.cli.naming import short_form
 
 _ENDED = ("Succeeded", "Failed", "Canceled", "Stuck")
 _STARTED = ("Running", "Undoing")
+_WAITS = "waits for another job of the same resource"
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -91,7 +92,7 @@ class Lines:
         """Say what has changed."""
         if state_of(job) == "Waiting" and not self._waiting:
             self._waiting = True
-            self._say("waits for another job of the same resource")
+            self._say(_WAITS)
         for index, step in enumerate(job.steps):
             state = state_of(step)
             if state in (self._states.get(index), "Pending"):
@@ -121,6 +122,7 @@ class Bars:
             console=Console(stderr=True),
         )
         self._tasks: dict[int, Any] = {}
+        self._waiting = False
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -133,6 +135,9 @@ class Bars:
 
     def show(self, job: Any) -> None:
         """Draw what has changed."""
+        if state_of(job) == "Waiting" and not self._waiting:
+            self._waiting = True
+            self._progress.console.print(_WAITS)
         for index, step in enumerate(job.steps):
             state = state_of(step)
             if index not in self._tasks:
