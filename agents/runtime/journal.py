@@ -14,6 +14,8 @@ from zcloud.v1.agent_pb2 import Task, TaskReport
 
 KEPT_SECONDS = 7 * 24 * 3600
 FORMAT = 1
+# How long a new agent waits for the one that it takes over from to end.
+PATIENCE_SECONDS = 5.0
 
 # Fences are unsigned 64-bit numbers and SQLite's integers are signed: eight big-endian bytes order the same way.
 SCHEMA = """
@@ -67,7 +69,9 @@ class Journal:
         if path is not None:
             # SQLite gives the -wal file the mode of the main one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(
+            path or ":memory:", timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare()
         except (sqlite3.Error, JournalError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.runtime import journal as journals
 from agents.runtime.journal import KEPT_SECONDS, Journal, JournalError, args_hash
 from tests.agents.runtime.workbench import Clock, start_task
 from zcloud.v1.agent_pb2 import Task, TaskReport
@@ -108,8 +109,7 @@ def test_arguments_are_never_on_disk_and_the_file_is_the_agents_alone(tmp_path: 
 
 
 def test_a_second_agent_on_the_same_journal_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.05}))
+    monkeypatch.setattr(journals, "PATIENCE_SECONDS", 0.05)
     journal = Journal(tmp_path / "journal.db")
     with pytest.raises(JournalError, match="another agent of this host runs"):
         Journal(tmp_path / "journal.db")
