@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from agents.runtime.task import TaskError
 from zcloud.v1.vm_instance_task_pb2 import VmDisk, VmInterface, VmSpec
+
+Device = TypeVar("Device", VmDisk, VmInterface)
 
 # Marks our domains; one without it belongs to somebody else and is never touched.
 NAMESPACE = "https://zcloud.dev/xmlns/vm/1"
@@ -125,10 +130,10 @@ def _devices(devices: ET.Element, spec: VmSpec, platform: Platform, place: Place
     _text(ET.SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
 
 
-def _by_device_id(what: str, devices: object) -> list[VmDisk] | list[VmInterface]:
+def _by_device_id(what: str, devices: Iterable[Device]) -> list[Device]:
     """In the order that the guest is to see; two in one place is a mistake of the caller."""
-    ordered = sorted(devices, key=lambda device: device.device_id)  # type: ignore[call-overload]
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    ordered = sorted(devices, key=lambda device: device.device_id)
+    for first, second in itertools.pairwise(ordered):
         if first.device_id == second.device_id:
             raise TaskError("INVALID", f"two {what}s have the device_id {first.device_id}")
     return ordered
@@ -170,3 +175,8 @@ def _interface(devices: ET.Element, interface: VmInterface, platform: Platform) 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = text
+
+
+def boot_id(metadata: str) -> str:
+    """The boot_id that a domain's metadata element holds; the text is libvirt's own."""
+    return ET.fromstring(metadata).get("boot", "")  # noqa: S314

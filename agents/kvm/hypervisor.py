@@ -83,7 +83,9 @@ def find(connection: libvirt.virConnect, uuid: str) -> libvirt.virDomain | None:
     try:
         domain = connection.lookupByUUIDString(uuid)
         if domain.isActive() and not is_ours(domain):
-            raise TaskError("REFUSED", f"a domain with the uuid {uuid} runs that this cloud did not make; stop it first")
+            raise TaskError(
+                "REFUSED", f"a domain with the uuid {uuid} runs that this cloud did not make; stop it first"
+            )
         return domain if domain.isActive() else None
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
@@ -222,7 +224,8 @@ class Hypervisor:
             connection.getLibVersion()
         else:
             self._tell(connection, uuid)
-        self._answered = time.monotonic()
+        # Cleared here too: the callback of an earlier connection may come late.
+        self._answered, self._error = time.monotonic(), ""
 
     def _tell(self, connection: libvirt.virConnect, uuid: str) -> None:
         """Publish what a VM's state is now; what the event said may be old already."""
@@ -249,6 +252,7 @@ class Hypervisor:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
+                connection.unregisterCloseCallback()
                 connection.close()
             except libvirt.libvirtError as error:
                 log.debug("closing the connection to %s: %s", self.uri, error)
@@ -260,7 +264,9 @@ class Hypervisor:
             self._error = f"libvirt at {self.uri} closed the connection"
         self._wishes.put(None)
 
-    def _on_lifecycle(self, _connection: Any, domain: libvirt.virDomain, _event: int, _detail: int, _opaque: Any) -> None:
+    def _on_lifecycle(
+        self, _connection: Any, domain: libvirt.virDomain, _event: int, _detail: int, _opaque: Any
+    ) -> None:
         self._wishes.put(uuid_of(domain))
 
 

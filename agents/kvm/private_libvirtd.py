@@ -6,6 +6,7 @@ in the caller's network namespace. So it never touches the machine's own libvirt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -171,10 +172,8 @@ def _alive(pid: int) -> bool:
         return False
     if stat.rpartition(")")[2].split()[0] != "Z":
         return True
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return False
 
 
