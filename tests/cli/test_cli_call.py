@@ -119,7 +119,10 @@ def test_a_refusal_is_told_with_all_that_came_with_it(server: Any, zcloud: Any) 
             field_violations=[error_details_pb2.BadRequest.FieldViolation(field="name", description="too long")]
         ),
         error_details_pb2.PreconditionFailure(
-            violations=[error_details_pb2.PreconditionFailure.Violation(type="STATE", subject="vm1", description="off")]
+            violations=[
+                error_details_pb2.PreconditionFailure.Violation(type="STATE", subject="vm1", description="off"),
+                error_details_pb2.PreconditionFailure.Violation(type="A", subject="b", description="the zone is busy"),
+            ]
         ),
         error_details_pb2.ResourceInfo(resource_type="zone", resource_name="z1", description="gone"),
         error_details_pb2.QuotaFailure(
@@ -128,7 +131,7 @@ def test_a_refusal_is_told_with_all_that_came_with_it(server: Any, zcloud: Any) 
     ]
 
     def refuse(context: grpc.ServicerContext) -> None:
-        status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="the zone is\x1b[2J busy")
+        status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="the zone is busy")
         for part in parts:
             packed = any_pb2.Any()
             packed.Pack(part)
@@ -140,9 +143,16 @@ def test_a_refusal_is_told_with_all_that_came_with_it(server: Any, zcloud: Any) 
     assert ran.status == 1
     assert ran.out == ""
     lines = ran.err.splitlines()
-    assert lines[0] == "zcloud: DeleteZone: FAILED_PRECONDITION (ZONE_BUSY): the zone is\\x1b[2J busy"
+    assert lines[0] == "zcloud: DeleteZone: FAILED_PRECONDITION (ZONE_BUSY): the zone is busy"
     told = [line.strip() for line in lines[1:]]
     assert told == ["job_uuid = j1", "name: too long", "STATE vm1: off", "zone z1 gone", "vm.num: 20 of 20"]
+
+
+def test_nothing_that_a_server_says_moves_the_cursor(server: Any, zcloud: Any) -> None:
+    server.say("GetZone", inventory={**ZONE, "name": "a\x1b[2Jb"})
+    assert "a\\x1b[2Jb" in zcloud("GetZone", "uuid=u").out
+    server.say("GetZone", refuse=lambda context: context.abort(grpc.StatusCode.NOT_FOUND, "no\x1b[2J zone"))
+    assert "no\\x1b[2J zone" in zcloud("GetZone", "uuid=u").err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def _details(error: grpc.RpcError) -> Iterator[object]:
 def _lines(error: grpc.RpcError) -> Iterator[str]:
     for detail in _details(error):
         for line in _lines_of(detail):
-            yield printable(line)
+            # A violation that only repeats the message tells nothing new.
+            if not line.endswith(f": {error.details()}"):
+                yield printable(line)
 
 
 def _lines_of(detail: object) -> Iterator[str]:
