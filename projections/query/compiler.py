@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_
+from sqlalchemy import ColumnElement, and_, exists, false, or_
+from sqlalchemy.sql.elements import False_
 
 from projections.model import ReadModel
 from projections.query.errors import FilterError
@@ -109,7 +110,7 @@ class Compiler:
     def _part(self, part: Group, scope: Scope, rest: Callable[[Scope], list[Condition]]) -> Condition:
         rows = scope.model.sides[part.side].alias()
         inner = Scope(scope.model, part, rows, in_list=True, holder=part)
-        return exists().where(rows.c.resource_uuid == scope.uuid, *rest(inner))
+        return _some(rows.c.resource_uuid == scope.uuid, *rest(inner))
 
     def _related(self, relation: Relation, scope: Scope, rest: Callable[[Scope], list[Condition]]) -> Condition:
         target = self._models[relation.target]
@@ -128,7 +129,7 @@ class Compiler:
             side = holder_model.sides[part.side if part is not None else field.side].alias()
             joins += [side.c[field.column] == near, side.c.resource_uuid == far]
         inner = Scope(target, target.root, rows)
-        return exists().where(*joins, visible(target, rows, self._viewer), *rest(inner))
+        return _some(*joins, visible(target, rows, self._viewer), *rest(inner))
 
     def _field(self, node: Compare, field: Field, scope: Scope, negated: bool) -> Condition:
         if not field.repeated:
@@ -140,7 +141,7 @@ class Compiler:
             return ~exists().where(here) if nothing != negated else exists().where(here)
         # Membership is of whole values; a piece of one is asked for with wildcards.
         whole = replace(node, operator="=") if node.operator == ":" and not node.value.is_presence else node
-        some = exists().where(here, self._leaf(whole, field, rows.c.value, negated=False))
+        some = _some(here, self._leaf(whole, field, rows.c.value, negated=False))
         return ~some if negated else some
 
     def _leaf(self, node: Compare, field: Field, column: ColumnElement[Any], negated: bool) -> Condition:
@@ -181,6 +182,11 @@ class Compiler:
         if sign != "=":
             raise FilterError(f'nothing can be {sign} empty text; write = "" or != ""', node.value.position)
         return column.is_not(None) if negated else column.is_(None)
+
+
+def _some(*conditions: Condition) -> Condition:
+    """Whether a row satisfies all of the conditions; none does where one of them is false whatever the row."""
+    return false() if any(isinstance(c, False_) for c in conditions) else exists().where(*conditions)
 
 
 def _or_absent(condition: Condition, column: ColumnElement[Any], negated: bool) -> Condition:

@@ -1,0 +1,1 @@
+"""Tests of read models and of the queries on them."""
