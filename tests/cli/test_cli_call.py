@@ -67,6 +67,8 @@ def test_a_token_of_the_environment_goes_first(server: Any, zcloud: Any, monkeyp
     monkeypatch.setenv("ZCLOUD_TOKEN", "given")
     assert zcloud("QueryZone").status == 0
     assert server.calls_of("LogInByAccount") == []
+    monkeypatch.setenv("ZCLOUD_TOKEN", "two\nlines")
+    assert zcloud("QueryZone").status == 2
 
 
 def test_the_password_of_this_machine_is_told_to_no_other(zcloud: Any, home: Path) -> None:
@@ -164,6 +166,8 @@ def test_nothing_that_a_server_says_moves_the_cursor(server: Any, zcloud: Any) -
         (["CreateZone", "--resaon", "x"], "--resaon"),
         (["Connect"], "zcloud agent"),
         (["CreateZone", "name=x", "--request", "é"], "ASCII"),
+        (["CreateZone", "name=x", "--reason", "\udcff"], "UTF-8"),
+        (["CreateZone", "name=\udcff"], "name: not a string"),
         (["agent", "xen"], "kvm or simulator"),
         (["help", "QueryZon"], "Did you mean QueryZone"),
     ],

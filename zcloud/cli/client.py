@@ -131,7 +131,10 @@ def call_metadata(rpc: Rpc, options: Options) -> Metadata:
             raise UsageError(f"--request {request_id!r}: printable ASCII is expected.")
         made.append(("zcloud-request", request_id))
     if options.reason:
-        made.append(("zcloud-reason", quote(options.reason, safe="")))
+        try:
+            made.append(("zcloud-reason", quote(options.reason, safe="")))
+        except UnicodeEncodeError:
+            raise UsageError("--reason: UTF-8 text is expected.") from None
     if options.validate_only:
         made.append(("zcloud-validate-only", "true"))
     if options.if_version is not None:

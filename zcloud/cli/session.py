@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from zcloud.cli.errors import CliError
+from zcloud.cli.errors import CliError, UsageError
 from zcloud.cli.files import cache_directory, write_private
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -32,6 +32,8 @@ def server_address(option: str | None) -> str:
 def from_environment() -> Session | None:
     """ZCLOUD_TOKEN."""
     token = os.environ.get("ZCLOUD_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise UsageError("ZCLOUD_TOKEN holds no token: printable ASCII is expected.")
     return Session(token) if token else None
 
 
