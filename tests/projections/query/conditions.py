@@ -131,9 +131,8 @@ class ConditionMaker:
         if isinstance(value, bool):
             return str(value).lower()
         if descriptor.enum_type is not None:
-            enum = descriptor.enum_type
-            forms = {plain(descriptor.containing_type._concrete_class(**{descriptor.name: v.number}), descriptor.name): v
-                     for v in enum.values}  # fmt: skip
+            holder, name = descriptor.containing_type._concrete_class, descriptor.name
+            forms = {plain(holder(**{name: v.number}), name): v for v in descriptor.enum_type.values}
             return self.random.choice([value, forms[value].name, f'"{value}"'])
         if isinstance(value, int):
             return self.random.choice([str(value), f'"{value}"'])

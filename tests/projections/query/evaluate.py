@@ -30,7 +30,7 @@ RELATIONS: dict[tuple[str, str], tuple[str, Found]] = {
     ("vm_instance", "volume"): _back("volume", "vm_instance_uuid"),
     ("vm_instance", "l3_networks"): (
         "l3_network",
-        lambda w, vm: [n for n in w.resources["l3_network"] if any(nic.l3_network_uuid == n.uuid for nic in vm.vm_nics)],
+        lambda w, v: [n for n in w.resources["l3_network"] if any(c.l3_network_uuid == n.uuid for c in v.vm_nics)],
     ),
     ("vm_nics", "l3_network"): _one("l3_network", "l3_network_uuid"),
     ("copies", "backup_storage"): _one("backup_storage", "backup_storage_uuid"),
@@ -72,7 +72,7 @@ RELATIONS: dict[tuple[str, str], tuple[str, Found]] = {
     ("image", "vm_instances"): _back("vm_instance", "image_uuid"),
     ("image", "backup_storages"): (
         "backup_storage",
-        lambda w, i: [s for s in w.resources["backup_storage"] if any(c.backup_storage_uuid == s.uuid for c in i.copies)],
+        lambda w, i: [s for s in w.resources["backup_storage"] if s.uuid in [c.backup_storage_uuid for c in i.copies]],
     ),
     ("volume", "vm_instance"): _one("vm_instance", "vm_instance_uuid"),
 }  # fmt: skip
