@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.node.kvm_agent import AGENT_BASE, DeployKvmAgent, RemoveKvmAgent
 from agents.node.sftp_storage import ConnectSftpBackupStorage, DeleteImage, DownloadImage
 from agents.runtime.task import Handler
 
 
-def node_handlers() -> list[Handler[Any, Any]]:
-    """New handlers for the node's own dispatcher."""
-    return [ConnectSftpBackupStorage(), DownloadImage(), DeleteImage()]
+def node_handlers(agent_base: str = AGENT_BASE) -> list[Handler[Any, Any]]:
+    """New handlers for the node's own dispatcher; agent_base is the directory on hosts that holds their agents."""
+    return [
+        ConnectSftpBackupStorage(),
+        DownloadImage(),
+        DeleteImage(),
+        DeployKvmAgent(agent_base),
+        RemoveKvmAgent(agent_base),
+    ]

@@ -1,4 +1,4 @@
-"""A private OpenSSH server on a loopback port, with keys of its own: `python -m agents.node.private_sshd start DIR PORT`.
+"""A private OpenSSH server on a loopback port, with keys of its own: `-m agents.node.private_sshd start DIR PORT`.
 
 For trials and tests of what is done over SSH, on a machine whose own sshd must stay as it is.
 """

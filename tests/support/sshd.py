@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from agents.node.private_sshd import PrivateSshd
 from zcloud.v1.host_task_pb2 import SshTarget
 
@@ -33,3 +35,10 @@ def target_of(server: PrivateSshd, **changes: object) -> SshTarget:
     for field, value in changes.items():
         setattr(target, field, value)
     return target
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSshd]:
+    """One server for all tests; a test that stops it starts one of its own."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server

@@ -1,4 +1,4 @@
-"""A real sshd and a storage directory for the tests of this folder."""
+"""A real sshd, a web server and a storage directory for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.node.private_sshd import PrivateSshd
-from tests.support.sshd import running_sshd
+from tests.support.sshd import sshd
 from tests.support.web import Web, running_web
 
-
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSshd]:
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
+__all__ = ["sshd"]
 
 
 @pytest.fixture
