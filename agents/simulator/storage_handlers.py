@@ -1,0 +1,87 @@
+"""Local storage, image cache and volumes of a simulated host."""
+
+from __future__ import annotations
+
+from agents.runtime.task import TaskError
+from agents.simulator.simulated import Simulated
+from agents.simulator.world import THIN_BYTES, Volume
+from zcloud.v1.image_task_pb2 import (
+    CacheImageResult,
+    CacheImageTask,
+    DeleteCachedImageResult,
+    DeleteCachedImageTask,
+)
+from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageResult, PrepareLocalStorageTask
+from zcloud.v1.volume_task_pb2 import (
+    CreateRootVolumeResult,
+    CreateRootVolumeTask,
+    DeleteVolumeResult,
+    DeleteVolumeTask,
+)
+
+
+class PrepareLocalStorage(
+    Simulated[PrepareLocalStorageTask, PrepareLocalStorageResult],
+    task=PrepareLocalStorageTask,
+    result=PrepareLocalStorageResult,
+):
+    def apply(self, args: PrepareLocalStorageTask) -> PrepareLocalStorageResult:
+        if not args.url.startswith("/"):
+            raise TaskError("INVALID", f"{args.url!r} is no absolute path")
+        self.world.storages.add(args.url)
+        return PrepareLocalStorageResult(
+            total_capacity=self.world.disk_size, available_capacity=max(0, self.world.disk_available)
+        )
+
+
+class CacheImage(Simulated[CacheImageTask, CacheImageResult], task=CacheImageTask, result=CacheImageResult):
+    """Believes the backup storage: nothing is read from it."""
+
+    def apply(self, args: CacheImageTask) -> CacheImageResult:
+        if args.cache_path not in self.world.cache:
+            self.world.need_disk(args.actual_size, f"image {args.cache_path}")
+            self.world.cache[args.cache_path] = args.actual_size
+        return CacheImageResult(actual_size=self.world.cache[args.cache_path])
+
+
+class DeleteCachedImage(
+    Simulated[DeleteCachedImageTask, DeleteCachedImageResult],
+    task=DeleteCachedImageTask,
+    result=DeleteCachedImageResult,
+):
+    def apply(self, args: DeleteCachedImageTask) -> DeleteCachedImageResult:
+        users = [path for path, volume in self.world.volumes.items() if volume.backing_path == args.cache_path]
+        if users:
+            raise TaskError("REFUSED", f"image {args.cache_path} is the backing file of {users[0]}")
+        self.world.cache.pop(args.cache_path, None)
+        return DeleteCachedImageResult()
+
+
+class CreateRootVolume(
+    Simulated[CreateRootVolumeTask, CreateRootVolumeResult],
+    task=CreateRootVolumeTask,
+    result=CreateRootVolumeResult,
+):
+    def apply(self, args: CreateRootVolumeTask) -> CreateRootVolumeResult:
+        there = self.world.volumes.get(args.path)
+        wanted = Volume(args.volume_uuid, args.backing_path, args.size)
+        if there is not None and there != wanted:
+            raise TaskError("REFUSED", f"{args.path} is there already, and is volume {there.uuid} or of another image")
+        if args.backing_path not in self.world.cache:
+            raise TaskError("NOT_FOUND", f"image {args.backing_path} is not in the cache of this host")
+        if there is None:
+            self.world.need_disk(THIN_BYTES, f"volume {args.path}")
+            self.world.volumes[args.path] = wanted
+        return CreateRootVolumeResult(actual_size=THIN_BYTES)
+
+
+class DeleteVolume(Simulated[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVolumeTask, result=DeleteVolumeResult):
+    def apply(self, args: DeleteVolumeTask) -> DeleteVolumeResult:
+        users = self.world.users_of_path(args.path)
+        if users:
+            raise TaskError("REFUSED", f"volume {args.path} is in use by VM {users[0]}")
+        self.world.volumes.pop(args.path, None)
+        return DeleteVolumeResult()
+
+
+HANDLERS = (PrepareLocalStorage, CacheImage, DeleteCachedImage, CreateRootVolume, DeleteVolume)

@@ -1,0 +1,109 @@
+"""VMs of a simulated host."""
+
+from __future__ import annotations
+
+from agents.runtime.task import TaskError
+from agents.simulator.simulated import Simulated
+from agents.simulator.world import Vm, World
+from zcloud.v1.vm_instance_task_pb2 import (
+    PauseVmResult,
+    PauseVmTask,
+    ReadVmResult,
+    ReadVmTask,
+    RebootVmResult,
+    RebootVmTask,
+    ResumeVmResult,
+    ResumeVmTask,
+    StartVmResult,
+    StartVmTask,
+    StopVmResult,
+    StopVmTask,
+    VmSpec,
+)
+
+ALIVE = ("Running", "Paused")
+
+
+def boot(world: World, spec: VmSpec, state: str) -> Vm:
+    """Start a VM if all that it needs is there."""
+    uuid = spec.vm_instance_uuid
+    world.need_hypervisor()
+    if not spec.disks:
+        raise TaskError("INVALID", f"VM {uuid} has no disk to boot from")
+    for disk in spec.disks:
+        if disk.path not in world.volumes:
+            raise TaskError("NOT_FOUND", f"VM {uuid}: volume {disk.volume_uuid} is not at {disk.path}")
+        backing = world.volumes[disk.path].backing_path
+        if backing and backing not in world.cache:
+            raise TaskError("NOT_FOUND", f"VM {uuid}: volume {disk.path} lacks its backing file {backing}")
+        others = [user for user in world.users_of_path(disk.path) if user != uuid]
+        if others:
+            raise TaskError("REFUSED", f"VM {uuid}: volume {disk.path} is in use by VM {others[0]}")
+    for nic in spec.interfaces:
+        if nic.bridge not in world.bridges:
+            raise TaskError("NOT_FOUND", f"VM {uuid}: there is no bridge {nic.bridge}")
+    if spec.memory_size > world.memory_available():
+        raise TaskError(
+            "NO_SPACE",
+            f"VM {uuid} needs {spec.memory_size} bytes of memory, and {max(0, world.memory_available())} are left",
+        )
+    world.vms[uuid] = Vm(VmSpec.FromString(spec.SerializeToString()), state)
+    return world.vms[uuid]
+
+
+def switch(world: World, uuid: str, state: str) -> None:
+    """Pause or resume a VM that is alive."""
+    world.need_hypervisor()
+    vm = world.vms.get(uuid)
+    if vm is None:
+        raise TaskError("NOT_FOUND", f"VM {uuid} does not run on this host")
+    if vm.state not in ALIVE:
+        raise TaskError("REFUSED", f"VM {uuid} is {vm.state}")
+    vm.state = state
+
+
+class StartVm(Simulated[StartVmTask, StartVmResult], task=StartVmTask, result=StartVmResult):
+    def apply(self, args: StartVmTask) -> StartVmResult:
+        self.world.need_hypervisor()
+        vm = self.world.vms.get(args.spec.vm_instance_uuid)
+        if vm is None or vm.state not in ALIVE:
+            vm = boot(self.world, args.spec, "Paused" if args.paused else "Running")
+        return StartVmResult(state=vm.state)
+
+
+class StopVm(Simulated[StopVmTask, StopVmResult], task=StopVmTask, result=StopVmResult):
+    def apply(self, args: StopVmTask) -> StopVmResult:
+        self.world.need_hypervisor()
+        vm = self.world.vms.pop(args.vm_instance_uuid, None)
+        # A guest whose CPUs stand still, or which has crashed, cannot follow a request to shut down.
+        return StopVmResult(forced=vm is not None and not args.cold and vm.state != "Running")
+
+
+class RebootVm(Simulated[RebootVmTask, RebootVmResult], task=RebootVmTask, result=RebootVmResult):
+    def apply(self, args: RebootVmTask) -> RebootVmResult:
+        self.world.need_hypervisor()
+        self.world.vms.pop(args.spec.vm_instance_uuid, None)
+        boot(self.world, args.spec, "Running")
+        return RebootVmResult()
+
+
+class PauseVm(Simulated[PauseVmTask, PauseVmResult], task=PauseVmTask, result=PauseVmResult):
+    def apply(self, args: PauseVmTask) -> PauseVmResult:
+        switch(self.world, args.vm_instance_uuid, "Paused")
+        return PauseVmResult()
+
+
+class ResumeVm(Simulated[ResumeVmTask, ResumeVmResult], task=ResumeVmTask, result=ResumeVmResult):
+    def apply(self, args: ResumeVmTask) -> ResumeVmResult:
+        switch(self.world, args.vm_instance_uuid, "Running")
+        return ResumeVmResult()
+
+
+class ReadVm(Simulated[ReadVmTask, ReadVmResult], task=ReadVmTask, result=ReadVmResult):
+    def apply(self, args: ReadVmTask) -> ReadVmResult:
+        self.world.need_hypervisor()
+        vm = self.world.vms.get(args.vm_instance_uuid)
+        return ReadVmResult(state=vm.state if vm else "Stopped")
+
+
+HANDLERS = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm)

@@ -1,0 +1,109 @@
+"""What there is on one simulated host, and the rules of a real one about it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from agents.runtime.task import TaskError
+from zcloud.v1.agent_pb2 import HostInventory, ObservedVm
+from zcloud.v1.network_task_pb2 import DhcpEntry
+from zcloud.v1.vm_instance_task_pb2 import VmSpec
+
+GIB = 1 << 30
+# What an empty qcow2 file takes.
+THIN_BYTES = 196_608
+
+
+@dataclass
+class Vm:
+    """A VM that the hypervisor knows: Running, Paused or Crashed. One that is stopped is not there."""
+
+    spec: VmSpec
+    state: str
+
+
+@dataclass
+class Volume:
+    """A qcow2 file."""
+
+    uuid: str
+    backing_path: str
+    size: int
+
+
+@dataclass
+class DhcpServer:
+    """The DHCP server of one L3 network, with its entries by MAC address."""
+
+    bridge: str
+    entries: dict[str, DhcpEntry] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """Files by path, bridges by name, VMs by uuid. Lives in memory: it ends with the process, as its VMs do."""
+
+    cpu_num: int = 64
+    memory_size: int = 256 * GIB
+    disk_size: int = 1024 * GIB
+    hypervisor_error: str = ""
+    vms: dict[str, Vm] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    cache: dict[str, int] = field(default_factory=dict)
+    storages: set[str] = field(default_factory=set)
+    # Bridge to its physical device.
+    bridges: dict[str, str] = field(default_factory=dict)
+    dhcp: dict[str, DhcpServer] = field(default_factory=dict)
+    changes: asyncio.Queue[HostInventory] = field(default_factory=asyncio.Queue)
+
+    @property
+    def disk_available(self) -> int:
+        """Bytes that are left on the only disk."""
+        return self.disk_size - sum(self.cache.values()) - THIN_BYTES * len(self.volumes)
+
+    def memory_available(self) -> int:
+        """Bytes that no VM has."""
+        return self.memory_size - sum(vm.spec.memory_size for vm in self.vms.values() if vm.state != "Crashed")
+
+    def need_disk(self, size: int, what: str) -> None:
+        """Raise NO_SPACE when it does not fit."""
+        if size > self.disk_available:
+            raise TaskError("NO_SPACE", f"{what} needs {size} bytes, and {self.disk_available} are left")
+
+    def need_hypervisor(self) -> None:
+        """Raise UNREACHABLE while the hypervisor is told to be dead."""
+        if self.hypervisor_error:
+            raise TaskError("UNREACHABLE", self.hypervisor_error)
+
+    def users_of_path(self, path: str) -> list[str]:
+        """VMs that have this file open."""
+        return [uuid for uuid, vm in self.vms.items() if any(disk.path == path for disk in vm.spec.disks)]
+
+    def users_of_bridge(self, bridge: str) -> list[str]:
+        """VMs that are plugged into this bridge."""
+        return [uuid for uuid, vm in self.vms.items() if any(nic.bridge == bridge for nic in vm.spec.interfaces)]
+
+    def inventory(self) -> HostInventory:
+        """All that is really there."""
+        self.need_hypervisor()
+        return HostInventory(
+            vms=[ObservedVm(vm_instance_uuid=uuid, state=vm.state) for uuid, vm in self.vms.items()],
+            local_storage_total=self.disk_size,
+            local_storage_available=max(0, self.disk_available),
+            complete=True,
+        )
+
+    def guest_powers_off(self, vm_instance_uuid: str) -> None:
+        """The guest ends by itself, and the host says so."""
+        self.vms.pop(vm_instance_uuid)
+        self._changed(vm_instance_uuid, "Stopped")
+
+    def guest_crashes(self, vm_instance_uuid: str) -> None:
+        """The guest panics, and the host says so."""
+        self.vms[vm_instance_uuid].state = "Crashed"
+        self._changed(vm_instance_uuid, "Crashed")
+
+    def _changed(self, vm_instance_uuid: str, state: str) -> None:
+        change = HostInventory(vms=[ObservedVm(vm_instance_uuid=vm_instance_uuid, state=state)])
+        self.changes.put_nowait(change)
