@@ -125,7 +125,7 @@ class ReadModel:
             connection.execute(delete(self.table).where(self.table.c.uuid.in_(chunk)))
         if not current:
             return
-        connection.execute(self._upsert(connection), [rows.row for rows in current])
+        connection.execute(self.upsert(connection.dialect.name), [rows.row for rows in current])
         for side, table in self.sides.items():
             values = [row for rows in current for row in rows.sides[side]]
             if values:
@@ -138,9 +138,10 @@ class ReadModel:
         if shares:
             connection.execute(insert(self.shares), shares)
 
-    def _upsert(self, connection: Connection) -> Any:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(self.table)
+    def upsert(self, dialect: str) -> Any:
+        """The statement that writes rows of the kind's own table; SQLAlchemy has one for each store."""
+        dialects = {"postgresql": postgresql, "sqlite": sqlite}
+        statement = dialects[dialect].insert(self.table)
         changed = {c.name: statement.excluded[c.name] for c in self.table.columns if not c.primary_key}
         return statement.on_conflict_do_update(index_elements=["uuid"], set_=changed)
 
