@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_
+from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_
 from sqlalchemy.sql.elements import False_
 
 from projections.model import ReadModel
@@ -116,6 +116,9 @@ class Compiler:
         target = self._models[relation.target]
         rows = target.table.alias()
         joins: list[Condition] = []
+        holder_rows: FromClause
+        near: ColumnElement[Any]
+        far: ColumnElement[Any]
         if relation.reverse:
             holder_model, holder_rows, near, far = target, rows, scope.uuid, rows.c.uuid
         else:
