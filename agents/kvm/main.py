@@ -40,7 +40,12 @@ async def run(config: AgentConfig) -> None:
     hypervisor = Hypervisor(config.extra.get("libvirt_uri") or LIBVIRT_URI)
     loop = asyncio.get_running_loop()
     changes: asyncio.Queue[HostInventory] = asyncio.Queue()
-    hypervisor.subscribe(lambda change: loop.call_soon_threadsafe(changes.put_nowait, change) and None)
+
+    def changed(change: HostInventory) -> None:
+        # From the keeper's thread, for which the queue is not made.
+        loop.call_soon_threadsafe(changes.put_nowait, change)
+
+    hypervisor.subscribe(changed)
     hypervisor.start()
     try:
         handlers = kvm_handlers(hypervisor, config.host_uuid, Path(config.directory))

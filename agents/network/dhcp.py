@@ -71,8 +71,6 @@ class DhcpServers:
         """Leave nothing. The folder last: as long as it is there, the rest may be as well."""
         await self._end(l3)
         if (NAMESPACES / namespace(l3)).exists():
-            for pid in (await run("ip", "netns", "pids", namespace(l3), check=False)).split():
-                await _end_process(int(pid))
             await run("ip", "netns", "delete", namespace(l3))
         # It went with the namespace, unless a crash left it with both ends outside.
         if (DEVICES / port(l3)).exists():
@@ -161,6 +159,10 @@ class DhcpServers:
         return path.exists() and path.read_text() == _heard(pid, self.folder(l3), wanted)
 
     async def _end(self, l3: str) -> None:
+        """Whatever serves in the namespace: a process whose file was lost would hold the port."""
+        if (NAMESPACES / namespace(l3)).exists():
+            for found in (await run("ip", "netns", "pids", namespace(l3))).split():
+                await _end_process(int(found))
         pid = self.pid(l3)
         if pid is not None:
             await _end_process(pid)
