@@ -58,4 +58,4 @@ class Fleet:
         for _, dispatcher, _ in self._sessions:
             await dispatcher.close()
         for channel in self._channels:
-            await channel.close()
+            await channel.close(None)
