@@ -192,8 +192,8 @@ def _can_run(python: str, code: str, modules: list[str]) -> bool:
     program = f"import sys; sys.path.insert(0, sys.argv[1]); assert sys.version_info >= {AGENT_PYTHON}; "
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         argv = [python, "-B", "-c", program + "import " + ", ".join(modules), code]
-        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.run(argv, cwd="/", timeout=120, check=False, **silent).returncode == 0
+        done = subprocess.run(argv, cwd="/", timeout=120, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+        return done.returncode == 0
     return False
 
 

@@ -64,7 +64,8 @@ class PrivateSshd:
         (self.directory / "config").write_text(self._config())
         # Compiled into sshd, which refuses to start without it; systemd makes it on other machines.
         Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
-        (self.directory / "pid").unlink(missing_ok=True)
+        for old in (self.directory / "pid", self.log):
+            old.unlink(missing_ok=True)
         argv = [program, "-f", str(self.directory / "config"), "-E", str(self.log)]
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
         self._wait()
@@ -93,6 +94,9 @@ Subsystem sftp internal-sftp
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 if self.pid() is not None:
                     return
+            # It goes into the background before it binds, so that its exit status says nothing.
+            if self.log.exists() and "Cannot bind any address" in self.log.read_text():
+                break
             time.sleep(0.02)
         last = self.log.read_text().splitlines()[-3:] if self.log.exists() else []
         raise RuntimeError(f"sshd on port {self.port} did not start: {'; '.join(last)}")

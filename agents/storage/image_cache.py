@@ -65,6 +65,7 @@ class CacheImage(Handler[CacheImageTask, CacheImageResult], task=CacheImageTask,
 
     async def _fetch(self, args: CacheImageTask, path: Path, work: Work) -> None:
         part = _part_file(path)
+        regular_file("the cached image", path)
         resumed = regular_file("the partial image", part) and part.stat().st_size > 0
         try:
             digest = await _transfer(args, part, work)
@@ -134,7 +135,7 @@ async def _transfer(args: CacheImageTask, path: Path, work: Work) -> str:
                 raise TaskError("INVALID", f"{args.source_path} on {session.place} has {size} bytes instead of {total}")
             while part.size < total:
                 work.check()
-                block = bytes(await source.read(min(BLOCK, total - part.size), part.size))
+                block = bytes(await source.read(min(BLOCK, total - part.size), part.size))  # type: ignore[arg-type]
                 if not block:
                     raise TaskError("INVALID", f"{args.source_path} ended at {part.size} of {total} bytes")
                 await asyncio.to_thread(part.append, block)
@@ -146,7 +147,6 @@ async def _transfer(args: CacheImageTask, path: Path, work: Work) -> str:
 
 def _publish(part: Path, path: Path, digest: str) -> None:
     """Digest first: a cached image without one is fetched again, one with the digest of another never is."""
-    regular_file("the cached image", path)
     path.unlink(missing_ok=True)
     note = _digest_file(path)
     with open(note, "w", encoding="ascii") as file:

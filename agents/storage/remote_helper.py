@@ -12,7 +12,7 @@ from typing import Any
 import asyncssh
 
 from agents.runtime.task import TaskError, Work
-from agents.storage.ssh import SshSession
+from agents.storage.ssh import SshSession, lost
 
 OLDEST_PYTHON = (3, 9)
 GIVE_UP_SECONDS = 15.0
@@ -45,7 +45,7 @@ async def put_helper(session: SshSession, name: str, program: bytes, directory: 
         # Read back, not trusted by its name: a half-written or altered one must not run.
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
             async with sftp.open(path, "rb") as there:
-                if await there.read() == program:
+                if bytes(await there.read()) == program:  # type: ignore[arg-type]
                     return path
         await sftp.makedirs(directory, asyncssh.SFTPAttrs(permissions=0o755), exist_ok=True)
         await put_file(sftp, program, path)
@@ -96,8 +96,9 @@ async def _answer(session: SshSession, process: asyncssh.SSHClientProcess[str], 
             raise TaskError(message["error"]["reason"], message["error"]["message"])
         elif "result" in message:
             return message["result"]
-    if session.connection.is_closed():
-        raise TaskError("UNREACHABLE", f"the SSH connection to {session.place} was lost")
+    await process.wait_closed()
+    if process.exit_status is None:
+        raise lost(session.place)
     tail = (await process.stderr.read()).strip().splitlines()[-1:]
     raise TaskError(
         "FAILED", f"the helper on {session.place} ended without an answer{': ' if tail else ''}{''.join(tail)}"

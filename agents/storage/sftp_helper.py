@@ -131,7 +131,7 @@ def _check_qcow2(file: BinaryIO, size: int) -> int:
             compressed = (1 << (62 - (header.cluster_bits - 8))) - 1
             if entry and (entry & (compressed if entry >> 62 & 1 else 0x00FFFFFFFFFFFE00)) >= size:
                 raise cut_off
-    return header.size
+    return int(header.size)
 
 
 def _words(file: BinaryIO, offset: int, count: int) -> array.array[int]:
@@ -253,7 +253,7 @@ def _resolve(host: str, port: int, allowed_networks: list[Network]) -> list[str]
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise HelperError("UNREACHABLE", f"the name {host!r} cannot be resolved: {error}") from None
-    addresses = [entry[4][0] for entry in found]
+    addresses = [str(entry[4][0]) for entry in found]
     good = [address for address in addresses if check_address(address, allowed_networks)]
     if not good:
         raise HelperError(
@@ -267,6 +267,9 @@ def _resolve(host: str, port: int, allowed_networks: list[Network]) -> list[str]
 class _Pinned:
     """Connects to an address that was checked; a second look-up of the name could lead elsewhere."""
 
+    host: str
+    port: int
+
     def __init__(self, host: str, port: int, addresses: list[str]) -> None:
         super().__init__(host, port, timeout=NETWORK_SECONDS)  # type: ignore[call-arg]
         self._addresses = addresses
@@ -274,7 +277,7 @@ class _Pinned:
     def connect(self) -> None:
         for last, address in enumerate(self._addresses, 1 - len(self._addresses)):
             try:
-                self.sock = socket.create_connection((address, self.port), self.timeout)
+                self.sock = socket.create_connection((address, self.port), NETWORK_SECONDS)
                 break
             except OSError:
                 if last == 0:
@@ -588,7 +591,8 @@ def _read_request() -> dict[str, Any]:
         if not more:
             raise GivenUp
         line += more
-    return json.loads(line)
+    request: dict[str, Any] = json.loads(line)
+    return request
 
 
 def _watch_input() -> None:
@@ -596,7 +600,7 @@ def _watch_input() -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _give_up(_signal: int, _frame: object) -> None:

@@ -16,6 +16,15 @@ from zcloud.v1.host_task_pb2 import SshTarget
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
+# Best first. Plain keys only: a certificate would hide which key is to be pinned; and nothing signed with SHA-1.
+HOST_KEY_KINDS = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+]
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,9 @@ class SshSession:
             )
         except asyncssh.TimeoutError as error:
             raise TaskError("TIMEOUT", f"{argv[0]} on {self.place} did not end within {timeout:g} s") from error
-        status = 255 if done.exit_status is None or done.exit_status < 0 else done.exit_status
+        if done.exit_status is None:
+            raise lost(self.place)
+        status = 255 if done.exit_status < 0 else done.exit_status
         return status, str(done.stdout), str(done.stderr)
 
 
@@ -60,15 +71,20 @@ def _credentials(target: SshTarget) -> dict[str, Any]:
     return {**options, "password": target.password, "preferred_auth": ("password", "keyboard-interactive")}
 
 
-def _known_hosts(target: SshTarget) -> Any:
+def _host_key_options(target: SshTarget) -> dict[str, Any]:
+    """Whose key is believed."""
     if not target.host_key:
-        return None  # first use: accepted here, pinned by the caller from then on
+        # First use: accepted here, pinned by the caller from then on.
+        return {"known_hosts": None, "server_host_key_algs": HOST_KEY_KINDS}
     try:
-        return ([asyncssh.import_public_key(target.host_key)], [], [])
+        pinned = asyncssh.import_public_key(target.host_key)
     except asyncssh.KeyImportError:
-        raise TaskError(
-            "INVALID", f"the pinned host key of {_place(target)} is not a public key in OpenSSH form"
-        ) from None
+        message = f"the pinned host key of {_place(target)} is not a public key in OpenSSH form"
+        raise TaskError("INVALID", message) from None
+    # The pinned kind is asked for first, since a server has keys of several kinds; the others too, so that a server
+    # that has lost it shows another key and is told apart from one that is broken.
+    first = [kind.decode() for kind in pinned.sig_algorithms if kind.decode() in HOST_KEY_KINDS]
+    return {"known_hosts": ([pinned], [], []), "server_host_key_algs": list(dict.fromkeys([*first, *HOST_KEY_KINDS]))}
 
 
 def _refused_connection(target: SshTarget, error: Exception) -> TaskError:
@@ -80,8 +96,6 @@ def _refused_connection(target: SshTarget, error: Exception) -> TaskError:
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return changed
-        case asyncssh.KeyExchangeFailed() if target.host_key:
-            return changed  # it no longer offers a key of the pinned kind
         case asyncssh.PermissionDenied():
             means = "private key" if target.private_key else "password"
             return TaskError(
@@ -97,11 +111,15 @@ def _refused_connection(target: SshTarget, error: Exception) -> TaskError:
             return TaskError("UNREACHABLE", f"{place} does not complete an SSH connection: {type(error).__name__}")
 
 
+def lost(place: str) -> TaskError:
+    return TaskError("UNREACHABLE", f"the SSH connection to {place} was lost")
+
+
 def translated(place: str, error: Exception) -> TaskError:
     """What an open connection or its SFTP session raised, as an error of the task."""
     match error:
         case asyncssh.SFTPNoConnection() | asyncssh.SFTPConnectionLost() | asyncssh.DisconnectError():
-            return TaskError("UNREACHABLE", f"the SSH connection to {place} was lost")
+            return lost(place)
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
             return TaskError("NOT_FOUND", f"{place}: {error.reason}")
         case asyncssh.SFTPPermissionDenied():
@@ -111,7 +129,7 @@ def translated(place: str, error: Exception) -> TaskError:
         case asyncssh.Error():
             return TaskError("FAILED", f"{place}: {error.reason}")
         case _:
-            return TaskError("UNREACHABLE", f"the SSH connection to {place} was lost: {error.__class__.__name__}")
+            return lost(place)
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +140,7 @@ async def open_ssh(target: SshTarget) -> AsyncIterator[SshSession]:
         raise TaskError(
             "INVALID", f"SSH needs a host name and a user name, got {target.hostname!r} and {target.username!r}"
         )
-    options = _credentials(target) | {"known_hosts": _known_hosts(target)}
+    options = _credentials(target) | _host_key_options(target)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await asyncssh.connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +18,10 @@ class Web:
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
         self.port = 0
+        self.scheme = "http"
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def serve(self, path: str, content: bytes, length: int | None = None) -> str:
         """Answer with this content, saying that it has `length` bytes; returns the URL."""
@@ -44,7 +46,7 @@ class Web:
 
 
 @contextlib.contextmanager
-def running_web() -> Iterator[Web]:
+def running_web(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
     web = Web()
 
     class Request(BaseHTTPRequestHandler):
@@ -62,6 +64,11 @@ def running_web() -> Iterator[Web]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
     server.daemon_threads = True
+    # A client that breaks off the handshake is what some tests are about.
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    if tls is not None:
+        web.scheme = "https"
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     web.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -219,6 +220,16 @@ def test_machines_that_are_no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_setup.platform, "machine", lambda: "riscv64")
     with pytest.raises(HelperError, match="riscv64"):
         host_setup.check({"directory": "/none", "code": "agent-1"})
+
+
+def test_the_installer_runs_on_old_pythons_without_packages() -> None:
+    tree = ast.parse(Path(host_setup.__file__).read_text(), feature_version=(3, 9))
+    modules = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert {name for name in modules if name not in sys.stdlib_module_names} == {
+        "agents.storage.sftp_helper",
+        "collections.abc",
+    }
 
 
 def test_the_archive_is_all_that_an_agent_needs(tmp_path: Path) -> None:
