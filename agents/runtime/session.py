@@ -98,12 +98,6 @@ class Session:
             return f"{error.code().name}: {error.details()}"
         except (ConnectionLost, asyncio.InvalidStateError) as error:
             return str(error)
-        except asyncio.CancelledError:
-            # gRPC raises the same when the other side has cancelled the call; that is a loss like any other.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return "cancelled by the node"
         except Exception as error:
             # A message that breaks the agent must not end it: the node sends it again, or not.
             log.exception("host %s: the session broke", self._host_uuid)

@@ -19,7 +19,7 @@ from agents.runtime.outbox import Outbox
 from agents.runtime.session import BACKOFF_LAST, Session, backoff
 from tests.agents.runtime.node import Authority, Node, Stream
 from tests.agents.runtime.workbench import Start, start_task, until
-from zcloud.v1.agent_pb2 import AbortTask, HostInventory, ObservedVm, Task
+from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, HostInventory, ObservedVm, Task, TaskProgress
 from zcloud.v1.vm_instance_task_pb2 import StartVmTask
 
 AUTHORITY = Authority()
@@ -37,7 +37,7 @@ class Host:
         self.changes: asyncio.Queue[HostInventory] = asyncio.Queue()
         self.looks = 0
         self.waits: list[float] = []
-        self.beat: Callable[[], Awaitable[None]] | None = None
+        self.beats = True
 
     async def inventory(self) -> HostInventory:
         self.looks += 1
@@ -46,12 +46,13 @@ class Host:
     async def sleep(self, seconds: float) -> None:
         """Back-offs and heartbeats (of one second) take no time here; looks for drift never come."""
         self.waits.append(seconds)
-        await asyncio.sleep(3600 if seconds == sessions.INVENTORY_SECONDS else 0.02)
+        never = seconds == sessions.INVENTORY_SECONDS or (seconds == 1 and not self.beats)
+        await asyncio.sleep(3600 if never else 0.02)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Host]:
         async with open_channel(self.node.endpoint, self.identity) as channel:
-            outbox = Outbox()
+            self.outbox = outbox = Outbox()
             self.dispatcher = Dispatcher(self.journal, [self.start], outbox.put)
             self.session = Session(
                 "host-1",
@@ -140,6 +141,10 @@ def test_after_a_restart_of_the_node_the_agent_is_back_with_its_unacknowledged_r
                 host.start.gate = asyncio.Event()
                 await first.send(task=start_task(2, resource="vm-2"))
                 await until(lambda: host.start.running)
+            # From now on only the welcome can cause a report to be sent again.
+            host.beats = False
+            await until(lambda: not host.session.connected.is_set())
+            host.outbox.put(ConnectRequest(progress=TaskProgress(task_uuid="task-2", percent=50)))
             # Ends while there is nobody to tell.
             host.start.gate.set()
             await host.dispatcher.idle()
@@ -153,6 +158,7 @@ def test_after_a_restart_of_the_node_the_agent_is_back_with_its_unacknowledged_r
                 assert hello.incarnation == node.streams[0].got[0].hello.incarnation
                 await until(lambda: not host.dispatcher.unacknowledged())
                 await until(lambda: stream.of("inventory"))
+                assert stream.of("progress") == [], "what was said to nobody is out of date"
         assert sorted(host.start.starts) == ["vm-1", "vm-2"]
 
     play(scenario)
@@ -217,13 +223,15 @@ def test_whatever_the_node_does_the_agent_comes_back(
 def test_the_back_off_grows_while_sessions_die_young_and_ends_with_one_that_lives() -> None:
     async def scenario() -> None:
         node = Node(AUTHORITY)
+        node.rude = [_closed] * 3
         host = Host(node)
         async with node.serving(), host.running():
-            await until(lambda: node.streams and len(node.streams[0].of("heartbeat")) >= 3)
+            await until(lambda: len(node.streams) == 4 and len(node.streams[3].of("heartbeat")) >= 3)
+            assert [w for w in host.waits if w < 1] == [0.1, 0.2, 0.4]
             node.rude = [_closed] * 4
             host.waits.clear()
-            node.streams[0].hang_up = True
-            await until(lambda: len(node.streams) == 6 and node.streams[5].of("inventory"))
+            node.streams[3].hang_up = True
+            await until(lambda: len(node.streams) == 9 and node.streams[8].of("inventory"))
             assert [w for w in host.waits if w not in (1, sessions.INVENTORY_SECONDS)] == [0.1, 0.2, 0.4, 0.8, 1.6]
 
     play(scenario)
