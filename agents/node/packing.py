@@ -37,11 +37,11 @@ def source_root() -> Path:
 
 
 def _agent_files(root: Path) -> Iterator[str]:
-    for path in sorted(
-        [root / "zcloud" / "__init__.py", *(root / "zcloud" / "v1").glob("*.py"), *root.glob("agents/**/*.py")]
-    ):
+    """With what lies beside the modules, for example scripts; without what Python leaves there."""
+    generated = (root / "zcloud" / "v1").glob("*.py")
+    for path in sorted([root / "zcloud" / "__init__.py", *generated, *root.glob("agents/**/*")]):
         name = path.relative_to(root).as_posix()
-        if not name.startswith(NOT_FOR_HOSTS):
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(NOT_FOR_HOSTS):
             yield name
 
 

@@ -137,6 +137,16 @@ def test_an_agent_is_installed_replaced_and_removed(sshd: PrivateSshd, base: Pat
 
 
 @pytest.mark.real
+def test_the_real_agent_waits_for_a_node_that_is_not_there(sshd: PrivateSshd, base: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    run(DeployKvmAgent(str(base)), task(sshd, enroll_endpoint=nobody, agent_endpoint=nobody))
+    assert len(agent_pids(Places(str(base / HOST)))) == 1
+    assert TOKEN not in (base / HOST / "agent.log").read_text()
+    run(RemoveKvmAgent(str(base)), RemoveKvmAgentTask(target=target_of(sshd), host_uuid=HOST))
+    assert not base.exists()
+
+
+@pytest.mark.real
 def test_an_agent_that_ends_at_once_fails_with_its_last_words(sshd: PrivateSshd, base: Path, stub: Stub) -> None:
     stub(f"import sys\nprint('starting')\nsys.exit('no libvirt here, token was {TOKEN}')\n")
     error = failure(DeployKvmAgent(str(base)), task(sshd))

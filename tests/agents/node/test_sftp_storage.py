@@ -299,6 +299,27 @@ def test_giving_up_leaves_nothing(sshd: PrivateSshd, store: Path, tmp_path: Path
         held.let_go.set()
 
 
+def test_a_task_that_is_cancelled_leaves_nothing(sshd: PrivateSshd, store: Path, tmp_path: Path, web: Web) -> None:
+    """As the dispatcher does when the time of a task is over."""
+    held = Held(images.raw(tmp_path / "a.raw", 8 * MIB).read_bytes())
+    web.answers["/a"] = held
+
+    async def cancelled() -> None:
+        half = asyncio.Event()
+        work = new_work(lambda percent, _: half.set() if percent > 20 else None)
+        running = asyncio.ensure_future(DownloadImage().run(task(sshd, store, web.url("/a"), "raw"), work))
+        await half.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    try:
+        asyncio.run(cancelled())
+        wait_until_nothing_is_left(store)
+    finally:
+        held.let_go.set()
+
+
 @pytest.mark.parametrize(
     "path", ["images/a/../../../x", "images/a", "x", "images/.a/a", "images/a/b/c", ".zcloud/x", "images/link/a.raw"]
 )

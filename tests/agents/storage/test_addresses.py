@@ -101,6 +101,13 @@ def test_urls_that_lead_nowhere_good(url: str, reason: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
+def test_what_is_secret_in_a_url_is_not_said() -> None:
+    url, loopback = "http://127.0.0.1:1/x?signature=hidden", [ipaddress.ip_network("127.0.0.0/8")]
+    with pytest.raises(HelperError, match=r"127\.0\.0\.1:1/x cannot") as caught, open_http(url, loopback):
+        pass
+    assert "hidden" not in str(caught.value)
+
+
 def file_error(url: str, *allowed: Path | str) -> str:
     with pytest.raises(HelperError) as caught, open_file(url, [str(path) for path in allowed]):
         pass
