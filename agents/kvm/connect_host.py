@@ -12,8 +12,7 @@ from agents.kvm.virtualization import operating_system, version, virtualization
 from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.host_task_pb2 import ConnectHostResult, ConnectHostTask, RunningVm
 
-# libvirt's own unit for the memory of a host.
-MIB = 1024 * 1024
+KIB = 1024
 # libvirt that was started a moment ago, as at boot, may not answer yet.
 PATIENCE_SECONDS = 15.0
 
@@ -43,11 +42,13 @@ class ConnectHost(Handler[ConnectHostTask, ConnectHostResult], task=ConnectHostT
 
 
 def _capabilities(connection: libvirt.virConnect) -> ConnectHostResult:
-    _model, memory_mib, cpu_num, *_topology = connection.getInfo()
+    _model, _memory, cpu_num, *_topology = connection.getInfo()
+    # Not getInfo's memory: that is the sum of the NUMA nodes, which leaves out what was plugged in later.
+    memory = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"]
     kind = "KVM" if virtualization(connection, platform.machine()) == "kvm" else "emulation"
     return ConnectHostResult(
         cpu_num=cpu_num,
-        memory_size=memory_mib * MIB,
+        memory_size=memory * KIB,
         hypervisor_version=f"QEMU {version(connection.getVersion())} ({kind})",
         os_version=operating_system(),
     )

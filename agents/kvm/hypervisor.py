@@ -58,11 +58,11 @@ def _run_event_loop() -> None:
 
 
 def is_ours(domain: libvirt.virDomain) -> bool:
-    """Whether the cloud made this domain."""
+    """Whether the cloud made this domain; one that ended meanwhile raises: it is nobody's, not a stranger's."""
     try:
         domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
             return False
         raise
     return True
@@ -165,7 +165,8 @@ class Hypervisor:
         except libvirt.libvirtError as error:
             if not _alive(connection):
                 raise TaskError("UNREACHABLE", f"libvirt at {self.uri} went away: {error}") from error
-            raise TaskError("FAILED", f"libvirt: {error}") from error
+            reason = "NOT_FOUND" if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else "FAILED"
+            raise TaskError(reason, f"libvirt: {error}") from error
 
     def _list(self, connection: libvirt.virConnect) -> HostInventory:
         inventory = HostInventory(complete=True)
