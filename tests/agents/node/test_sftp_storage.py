@@ -129,16 +129,14 @@ def test_what_a_killed_helper_left_is_cleared_away(sshd: PrivateSshd, store: Pat
     assert sorted(path.name for path in directory.iterdir()) == [f"{IMAGE}.raw", f"{IMAGE}.raw.json"]
 
 
-def test_two_downloads_of_one_image_fetch_it_once(sshd: PrivateSshd, store: Path, tmp_path: Path, web: Web) -> None:
-    source = images.raw(tmp_path / "a.raw", 8 * MIB)
-    args = task(sshd, store, web.serve("/a", source.read_bytes()), "raw")
-
-    async def both() -> list[Any]:
-        return await asyncio.gather(*(DownloadImage().run(args, new_work()) for _ in range(2)))
-
-    first, second = asyncio.run(both())
-    assert first == second
-    assert len(web.requests) == 1
+def test_an_image_that_should_be_another_is_fetched_again(
+    sshd: PrivateSshd, store: Path, tmp_path: Path, web: Web
+) -> None:
+    first, second = images.raw(tmp_path / "a.raw"), images.raw(tmp_path / "b.raw", 3 * MIB)
+    run(DownloadImage(), task(sshd, store, web.serve("/a", first.read_bytes()), "raw"))
+    args = task(sshd, store, web.serve("/a", second.read_bytes()), "raw", sha256=sha256(second))
+    assert probe(DownloadImage(), args) is None
+    assert run(DownloadImage(), args).actual_size == 3 * MIB
 
 
 def test_an_image_of_the_servers_own_files(sshd: PrivateSshd, store: Path, tmp_path: Path) -> None:
@@ -270,6 +268,33 @@ class Held:
         request.wfile.write(self.content[:half])
         self.let_go.wait(60)
         request.wfile.write(self.content[half:])
+
+
+def test_two_downloads_of_one_image_fetch_it_once(sshd: PrivateSshd, store: Path, tmp_path: Path, web: Web) -> None:
+    held = Held(images.raw(tmp_path / "a.raw", 8 * MIB).read_bytes())
+    web.answers["/a"] = held
+    args = task(sshd, store, web.url("/a"), "raw")
+
+    async def both() -> list[Any]:
+        half = asyncio.Event()
+        work = new_work(lambda percent, _: half.set() if percent > 20 else None)
+        first = asyncio.ensure_future(DownloadImage().run(args, work))
+        await half.wait()
+        second = asyncio.ensure_future(DownloadImage().run(args, new_work()))
+        # Time for a second request, if one were to come.
+        for _ in range(100):
+            if len(web.requests) > 1:
+                break
+            await asyncio.sleep(0.02)
+        held.let_go.set()
+        return await asyncio.gather(first, second)
+
+    try:
+        first, second = asyncio.run(both())
+    finally:
+        held.let_go.set()
+    assert first == second
+    assert len(web.requests) == 1
 
 
 def test_a_lost_connection_leaves_nothing_and_the_next_run_ends_well(
