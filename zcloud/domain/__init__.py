@@ -1,0 +1,1 @@
+"""What the cloud's resources are and may do: pure Python, no transport, no store, no host."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self
 
 from zcloud.kernel import event as events
-from zcloud.kernel.event import Event
+from zcloud.kernel.event import Event, EventMeta
 from zcloud.kernel.ids import derive
 
 _kinds: dict[str, type[Aggregate]] = {}
+_classes: dict[str, type[Aggregate]] = {}
 _companions: dict[str, list[type[Companion]]] = {}
 
 
@@ -20,23 +20,32 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-@dataclass_transform(kw_only_default=True)
 class Aggregate:
     """A stream of events and what it amounts to. Every attribute has a default; version 0 is "nothing yet"."""
 
     kind: ClassVar[str] = ""
     events: ClassVar[dict[str, type[Event]]] = {}
 
-    uuid: str
-    version: int
-    create_date: int
-    last_op_date: int
+    # Every attribute with its default; collections among them are shared, since folds replace them.
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    uuid: str = ""
+    version: int = 0
+    create_date: int = 0
+    last_op_date: int = 0
 
     def __init_subclass__(cls, *, kind: str = "", abstract: bool = False, **keywords: Any) -> None:
         """abstract: a kind that others extend and that has no streams of its own."""
         super().__init_subclass__(**keywords)
-        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
         cls.kind = kind
+        cls.defaults = {
+            name: getattr(cls, name)
+            for base in reversed(cls.__mro__)
+            for name, text in vars(base).get("__annotations__", {}).items()
+            if not str(text).startswith("ClassVar") and name != "uuid"
+        }
+        if kind:
+            _classes[kind] = cls
         if kind and not abstract:
             if kind in _kinds:
                 raise TypeError(f"two aggregates are of kind {kind}")
@@ -50,8 +59,9 @@ class Aggregate:
         for base in reversed(cls.__mro__):
             for name, value in list(vars(base).items()):
                 if isinstance(value, type) and issubclass(value, Event):
-                    own = value if base is cls else type(value)(name, (value,), {"__module__": cls.__module__})
+                    own: Any = value
                     if base is not cls:
+                        own = EventMeta(name, (value,), {"__module__": cls.__module__})
                         setattr(cls, name, own)
                     cls.events[name] = own
         for name, event in cls.events.items():
@@ -70,8 +80,8 @@ class Aggregate:
     @classmethod
     def blank(cls, uuid: str, version: int = 0) -> Self:
         """An aggregate to which nothing has happened yet."""
-        made = cls(**{"uuid": uuid, "version": version})
-        made.__dict__["pending"] = ()
+        made = object.__new__(cls)
+        made.__dict__.update(cls.defaults, uuid=uuid, version=version, pending=())
         return made
 
     def copy(self) -> Self:
@@ -100,18 +110,13 @@ class Aggregate:
             self.create_date = time
         event.apply(self)
 
-    def restamp(self, time: int) -> None:
-        """The pending events were committed at this time."""
-        self.last_op_date = time
-        if any(event.begins for event in self.pending):
-            self.create_date = time
-
-
-# The dataclass decorator is applied to subclasses in __init_subclass__, and here to the base itself.
-Aggregate.version = 0
-Aggregate.create_date = 0
-Aggregate.last_op_date = 0
-dataclasses.dataclass(kw_only=True, eq=False, repr=False)(Aggregate)
+    def refold(self, base: Aggregate, time: int) -> None:
+        """Make it so that the pending events happened at this time, on top of the base."""
+        pending = self.pending
+        for event in pending:
+            base.fold(event, time)
+        self.__dict__.update(base.__dict__)
+        self.__dict__["pending"] = pending
 
 
 class Companion(Aggregate):
@@ -143,6 +148,11 @@ class Companion(Aggregate):
 def kinds() -> dict[str, type[Aggregate]]:
     """Every aggregate class by its kind, companions too."""
     return dict(_kinds)
+
+
+def by_kind(kind: str) -> type[Aggregate]:
+    """The class of a kind, also of one that others extend. Raises KeyError."""
+    return _classes[kind]
 
 
 def of_topic(topic: str) -> type[Aggregate]:

@@ -111,21 +111,32 @@ class Cloud:
         return True
 
     def _prepare(self, unit: Unit, request: RequestRecord | None) -> Append:
-        now = self._last_time = max(unit.now, self._last_time + 1)
+        now = max(unit.now, self._last_time + 1)
         bases, guards = {}, {}
         for stream, (aggregate, version) in unit.seen.items():
             if aggregate is not None and aggregate.pending:
-                aggregate.restamp(now)
+                if now != unit.now:  # others were appended meanwhile: time grows with position
+                    self._refold(stream, aggregate, version, now)
                 bases[stream] = version
             else:
                 guards[stream] = version
+        if bases:
+            self._last_time = now
         return Append(self._records(unit, now), bases, guards, request)
+
+    def _refold(self, stream: str, aggregate: Aggregate, version: int, now: int) -> None:
+        head = self._cache[stream]
+        if head is None or aggregate.pending[0].begins or type(head) is not type(aggregate):
+            base = type(aggregate).blank(aggregate.uuid, version)
+        else:
+            base = head.copy()
+        aggregate.refold(base, now)
 
     def _records(self, unit: Unit, now: int) -> list[Record]:
         records = []
         c = unit.context
         for stream, aggregate in unit.changed():
-            owner, zone = unit.envelope(aggregate)
+            owner, zone, kind = unit.envelope(aggregate)
             first = aggregate.version - len(aggregate.pending)
             for n, event in enumerate(aggregate.pending, 1):
                 records.append(
@@ -136,7 +147,7 @@ class Cloud:
                         events.encode(event),
                         time=now,
                         schema=event.schema,
-                        kind=getattr(aggregate, "of", "") or aggregate.kind,
+                        kind=kind,
                         resource_uuid=aggregate.uuid,
                         owner_uuid=owner,
                         zone_uuid=zone,

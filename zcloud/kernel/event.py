@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import msgspec
 
@@ -11,15 +11,28 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {}
 _encoder = msgspec.json.Encoder()
 
 
-@dataclass_transform(kw_only_default=True)
-class EventMeta(msgspec.StructMeta):
-    """Makes every event frozen, keyword-only and terse, without each having to say so."""
+if TYPE_CHECKING:
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> EventMeta:
-        return super().__new__(mcls, name, bases, namespace, frozen=True, kw_only=True, omit_defaults=True)
+    @dataclass_transform(kw_only_default=True)
+    class EventMeta(type):
+        """To a type checker events are keyword-only dataclasses."""
+
+    class Base(metaclass=EventMeta):
+        """What msgspec gives every struct."""
+
+        __struct_fields__: ClassVar[tuple[str, ...]]
+
+else:
+    Base = msgspec.Struct
+
+    class EventMeta(msgspec.StructMeta):
+        """Makes every event frozen, keyword-only and terse, without each having to say so."""
+
+        def __new__(mcls, name, bases, namespace):
+            return super().__new__(mcls, name, bases, namespace, frozen=True, kw_only=True, omit_defaults=True)
 
 
-class Event(msgspec.Struct, metaclass=EventMeta):
+class Event(Base, metaclass=EventMeta):
     """Base of all events. Fields are small and plain; a new field has a default, a new meaning is a new type."""
 
     topic: ClassVar[str] = ""

@@ -22,7 +22,7 @@ class State(enum.Enum):
     DISABLED = "Disabled"
 
 
-class Created(Event):
+class Creation(Event):
     """Base of every kind's own Created event."""
 
     begins: ClassVar[bool] = True

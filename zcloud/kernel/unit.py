@@ -28,7 +28,7 @@ class Unit:
         self.detail: Any = None
         self.reasons: dict[str, str] = {}
         self.seen: dict[str, tuple[Aggregate | None, int]] = {}
-        self._owners: dict[str, tuple[str, str]] = {}
+        self._owners: dict[str, tuple[str, str, str]] = {}
 
     # -- reading
 
@@ -44,6 +44,11 @@ class Unit:
             raise not_found(cls.kind, uuid)
         return found
 
+    async def last(self, cls: type[R], uuid: str) -> R | None:
+        """The resource as it is or was; None only when there never was one."""
+        found = await self._load(uuid)
+        return found if isinstance(found, cls) else None
+
     async def usable(self, cls: type[R], uuid: str) -> R:
         """The resource, for something new to rest on; raises also when it is being deleted."""
         found = await self.get(cls, uuid)
@@ -58,7 +63,7 @@ class Unit:
     async def companion(self, cls: type[C], of: Resource) -> C:
         """The facts of this role beside a resource; blank when none was ever recorded."""
         stream = cls.stream_of(of.uuid)
-        self._owners[stream] = (of.account_uuid, of.zone_uuid)
+        self._owners[stream] = (of.account_uuid, of.zone_uuid, of.kind)
         return cast(C, await self._load(stream, cls, of.uuid))
 
     async def companion_of(self, cls: type[C], uuid: str) -> C:
@@ -117,12 +122,12 @@ class Unit:
             if aggregate is not None and aggregate.pending:
                 yield stream, aggregate
 
-    def envelope(self, aggregate: Aggregate) -> tuple[str, str]:
-        """Owner and zone for the envelope of an aggregate's events."""
+    def envelope(self, aggregate: Aggregate) -> tuple[str, str, str]:
+        """Owner, zone and kind of the resource, for the envelope of an aggregate's events."""
         if isinstance(aggregate, Resource):
             zone = aggregate.uuid if aggregate.kind == "zone" else aggregate.zone_uuid
-            return aggregate.account_uuid, zone
-        return self._owners.get(aggregate.stream, ("", ""))
+            return aggregate.account_uuid, zone, aggregate.kind
+        return self._owners.get(aggregate.stream, ("", "", aggregate.kind))
 
     def port(self, name: str) -> Any:
         """What the node gives decisions to look beyond aggregates: read models, settings, secrets."""

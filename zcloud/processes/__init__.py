@@ -1,0 +1,1 @@
+"""Workflows: what hosts must do, step by step, each with its undo."""

@@ -1,0 +1,47 @@
+"""Index of the log by resource: which events a resource's history is made of. The events stay in the log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
+
+from zcloud.kernel.record import Record
+
+metadata = MetaData()
+events = Table(
+    "event_index",
+    metadata,
+    Column("resource_uuid", String, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+
+class AuditIndex:
+    """Written by the follower with the read models; a job's events belong to the resource it works on, too."""
+
+    fingerprint = hashlib.sha256(b"event_index 1").hexdigest()
+
+    def create(self, connection: Connection) -> None:
+        metadata.create_all(connection)
+
+    def drop(self, connection: Connection) -> None:
+        metadata.drop_all(connection)
+
+    def write(self, connection: Connection, records: Sequence[Record]) -> None:
+        connection.execute(
+            insert(events), [{"resource_uuid": r.resource_uuid, "position": r.position} for r in records]
+        )
+
+
+def positions(connection: Connection, resource_uuid: str, after: int, limit: int) -> list[int]:
+    """Positions of the events of a resource, in order, after a position."""
+    statement = (
+        select(events.c.position)
+        .where(events.c.resource_uuid == resource_uuid, events.c.position > after)
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())

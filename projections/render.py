@@ -1,0 +1,97 @@
+"""From an aggregate and what stands beside it to the inventory message of the API, by field name."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from projections.schema.registry import resource_types
+from zcloud.v1 import options_pb2
+
+Setter = Callable[[Message, Any], None]
+
+
+@lru_cache
+def messages_of(kind: str) -> tuple[type[Message], ...]:
+    """The messages under which a kind is shown: its own first, then those that it extends."""
+    types = {t.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind: t for t in resource_types()}
+    found = []
+    while kind in types:
+        found.append(types[kind])
+        kind = types[kind].DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].extends
+    return tuple(found)
+
+
+@lru_cache
+def enum_number(descriptor: EnumDescriptor, short: str) -> int:
+    """The number of an enum's value by its short form: NoState of VmInstance.State."""
+    upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).upper()
+    prefix = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", descriptor.name).upper()
+    value = descriptor.values_by_name.get(f"{prefix}_{upper}")
+    if value is None:
+        raise LookupError(f"{descriptor.full_name} has no value {short}")
+    return int(value.number)
+
+
+def render(message_type: type[Message], *parts: Any) -> Message:
+    """The message; each field is taken from the first part that has an attribute of its name."""
+    message = message_type()
+    for name, setter in _setters(message_type):
+        for part in parts:
+            if hasattr(part, name):
+                value = getattr(part, name)
+                if value:
+                    setter(message, value)
+                break
+    return message
+
+
+@lru_cache
+def _setters(message_type: type[Message]) -> tuple[tuple[str, Setter], ...]:
+    return tuple((field.name, _setter(field)) for field in message_type.DESCRIPTOR.fields)
+
+
+def _setter(field: FieldDescriptor) -> Setter:
+    name = field.name
+    single = _value(field)
+    if field.is_repeated:
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+
+            def extend_messages(message: Message, values: Any) -> None:
+                for value in values:
+                    getattr(message, name).append(single(value))
+
+            return extend_messages
+
+        def extend(message: Message, values: Any) -> None:
+            ordered = sorted(values) if isinstance(values, (set, frozenset)) else values
+            getattr(message, name).extend(single(value) for value in ordered)
+
+        return extend
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        if field.message_type.full_name == "google.protobuf.Timestamp":
+            return lambda message, value: getattr(message, name).FromMicroseconds(value)
+        return lambda message, value: getattr(message, name).CopyFrom(single(value))
+    return lambda message, value: setattr(message, name, single(value))
+
+
+def _value(field: FieldDescriptor) -> Callable[[Any], Any]:
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        descriptor = field.enum_type
+        return lambda v: enum_number(descriptor, v.value if isinstance(v, enum.Enum) else v)
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        cls = field.message_type._concrete_class
+        return lambda v: render(cls, v)
+    return lambda v: v.value if isinstance(v, enum.Enum) else v
+
+
+def plain(value: Any) -> Any:
+    """An event or a part of it as JSON values."""
+    return msgspec.to_builtins(value)

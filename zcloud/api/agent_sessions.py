@@ -1,0 +1,169 @@
+"""The agents that are connected: tasks go to them by host, reports come back; the node's own agent is one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import symbol_database
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from agents.runtime.dispatch import Dispatcher
+from agents.runtime.journal import Journal
+from zcloud.kernel.runner import Report, Runner, Sending
+from zcloud.kernel.workflow import NODE
+from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, ReportRecorded, Task, TaskReport
+
+log = logging.getLogger(__name__)
+QUEUE = 1000
+RECORD_RETRY_SECONDS = 1.0
+
+
+class AgentSession:
+    """One open stream. outgoing is bounded: an agent that does not read is cut off, and comes back."""
+
+    def __init__(self, host_uuid: str, close: Callable[[], None]) -> None:
+        self.host_uuid = host_uuid
+        self.outgoing: asyncio.Queue[ConnectResponse] = asyncio.Queue(QUEUE)
+        self.close = close
+        self.hypervisor_error = ""
+        self.last_heard = 0
+
+    def put(self, message: ConnectResponse) -> None:
+        """Send soon."""
+        try:
+            self.outgoing.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("host %s does not read; its session is cut off", self.host_uuid)
+            self.close()
+
+
+class AgentSessions:
+    """The kernel's Transport over whatever agents are connected to this node."""
+
+    def __init__(self, journal: Journal, handlers: list[Any]) -> None:
+        self.runner: Runner | None = None
+        self._sessions: dict[str, AgentSession] = {}
+        self._own = Dispatcher(journal, handlers, self._from_own_agent)
+        self._background: set[asyncio.Task[None]] = set()
+
+    # -- transport
+
+    def send(self, sending: Sending) -> None:
+        """To the agent when it is there; when it connects it is sent what is pending."""
+        task = task_of(sending)
+        if sending.target == NODE:
+            self._own.receive(task)
+        elif sending.target in self._sessions:
+            self._sessions[sending.target].put(ConnectResponse(task=task))
+
+    def abort(self, target: str, task_uuid: str) -> None:
+        """Best effort."""
+        if target == NODE:
+            self._own.abort(task_uuid)
+        elif target in self._sessions:
+            self._sessions[target].put(ConnectResponse(abort=AbortTask(task_uuid=task_uuid)))
+
+    # -- sessions
+
+    def connected(self, host_uuid: str) -> AgentSession | None:
+        """The session of a host, if it has one."""
+        return self._sessions.get(host_uuid)
+
+    def add(self, session: AgentSession) -> None:
+        """A newer session of a host takes the place of the older, which is closed."""
+        old = self._sessions.pop(session.host_uuid, None)
+        if old is not None:
+            old.close()
+        self._sessions[session.host_uuid] = session
+
+    def resend(self, host_uuid: str) -> None:
+        """Send a host that has just connected what is pending for it."""
+        assert self.runner is not None
+        for sending in self.runner.pending_for(host_uuid):
+            self.send(sending)
+
+    def remove(self, session: AgentSession) -> bool:
+        """Whether it was the host's newest session."""
+        if self._sessions.get(session.host_uuid) is session:
+            del self._sessions[session.host_uuid]
+            return True
+        return False
+
+    def drop(self, host_uuid: str) -> None:
+        """The host is no longer ours: end its session."""
+        session = self._sessions.pop(host_uuid, None)
+        if session is not None:
+            session.close()
+
+    # -- reports
+
+    async def take(self, report: TaskReport) -> None:
+        """Record a report; returns when it is durable, or of no interest any more."""
+        assert self.runner is not None
+        await self.runner.on_report(report.task_uuid, report_of(report))
+
+    def _from_own_agent(self, message: ConnectRequest) -> None:
+        assert self.runner is not None
+        if message.HasField("progress"):
+            self.runner.on_progress(message.progress.task_uuid, message.progress.percent, message.progress.detail)
+        elif message.HasField("report"):
+            task = asyncio.get_running_loop().create_task(self._take_own(message.report))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _take_own(self, report: TaskReport) -> None:
+        while True:
+            try:
+                await self.take(report)
+            except Exception:
+                log.exception("the report of task %s could not be recorded; trying again", report.task_uuid)
+                await asyncio.sleep(RECORD_RETRY_SECONDS)
+                continue
+            self._own.recorded(report.task_uuid)
+            return
+
+    async def close(self) -> None:
+        """End every session and the node's own agent; what runs stays begun in its journal."""
+        for session in list(self._sessions.values()):
+            session.close()
+        await self._own.close()
+        for task in self._background:
+            task.cancel()
+
+
+def recorded(task_uuid: str) -> ConnectResponse:
+    """Tells an agent that its report is in the log."""
+    return ConnectResponse(recorded=ReportRecorded(task_uuid=task_uuid))
+
+
+def task_of(sending: Sending) -> Task:
+    """The message that carries a task."""
+    args = AnyMessage()
+    args.Pack(sending.args)
+    return Task(
+        task_uuid=sending.task_uuid,
+        fence=sending.fence,
+        resource_uuid=sending.resource_uuid,
+        args=args,
+        timeout_seconds=sending.timeout,
+    )
+
+
+def report_of(report: TaskReport) -> Report:
+    """The kernel's form of a report."""
+    result = unpack(report.result) if report.succeeded and report.HasField("result") else None
+    return Report(report.succeeded, result, report.error_reason, report.error)
+
+
+def unpack(value: AnyMessage) -> Message | None:
+    """The message within, None when this version does not know its type."""
+    try:
+        made: Message = symbol_database.Default().GetSymbol(value.TypeName())()
+    except KeyError:
+        return None
+    value.Unpack(made)
+    return made

@@ -1,0 +1,45 @@
+"""What must be there before the first call: the admin account, with a random password kept in the directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from zcloud.domain.identity.account import ADMIN_UUID, Account, AccountType, LoginName
+from zcloud.domain.identity.passwords import hash_password
+from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.ids import token
+from zcloud.kernel.unit import Unit
+
+NAME = "admin"
+
+
+async def run(node: Any) -> None:
+    """Make the admin account, once; the password file comes first, so that a crash between loses nobody."""
+    path: Path = node.directory / "admin-password"
+    if await node.cloud.load(ADMIN_UUID) is not None:
+        return
+    password = _write(path, token(18))
+    hashed = await hash_password(password)
+
+    async def make(unit: Unit) -> None:
+        if await unit.find(Account, ADMIN_UUID) is not None:
+            return
+        account = await unit.new(Account, ADMIN_UUID)
+        account.create(name=NAME, password_hash=hashed, type=AccountType.ADMIN)
+        name = await unit.new(LoginName, LoginName.uuid_of(NAME))
+        name.create(name=NAME, account=ADMIN_UUID)
+
+    await node.cloud.decide(Context(actor=SYSTEM, origin="first_start", reason="the cloud's first start"), make)
+
+
+def _write(path: Path, password: str) -> str:
+    if path.exists():
+        return path.read_text().strip()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(password + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return password

@@ -1,0 +1,123 @@
+"""One management node: store, decisions, read models, jobs and doors, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+from pathlib import Path
+
+from sqlalchemy import create_engine, event, select
+
+import zcloud.domain
+import zcloud.processes
+from agents.node.handlers import node_handlers
+from agents.runtime.journal import Journal
+from projections.follower import Follower
+from projections.schema.registry import ReadModels
+from zcloud.api import first_start
+from zcloud.api.agent_door import AgentDoor
+from zcloud.api.agent_sessions import AgentSessions
+from zcloud.api.growth import Growth
+from zcloud.api.pki import Authority
+from zcloud.api.server import Server, load_handlers
+from zcloud.api.views import Views
+from zcloud.kernel import failpoint
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.job import ENDED
+from zcloud.kernel.log import Log
+from zcloud.kernel.recorder import SqliteRecorder
+from zcloud.kernel.runner import Runner
+from zcloud.kernel.vault import Vault
+from zcloud.processes.infrastructure.host_watch import HostWatch
+from zcloud.v1 import options_pb2
+
+log = logging.getLogger(__name__)
+
+
+def load_everything() -> None:
+    """Import every aggregate and workflow, so that they are known by their names."""
+    for package in (zcloud.domain, zcloud.processes):
+        for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(info.name)
+
+
+class Node:
+    """zcloud serve, without its command line. directory holds the log, the read models, keys and certificates."""
+
+    def __init__(self, directory: Path) -> None:
+        load_everything()
+        load_handlers()
+        failpoint.arm_from_environment()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.vault = Vault.at(directory / "vault.key")
+        self.authority = Authority(directory / "pki")
+        self.recorder = SqliteRecorder(directory / "log.db")
+        self.cloud = Cloud(Log(self.recorder))
+        self.models = ReadModels.of_api()
+        self.engine = create_engine(f"sqlite:///{directory / 'views.db'}")
+        event.listen(self.engine, "connect", _tune)
+        self.follower = Follower(self.cloud.log, self.engine, self.models)
+        self.views = Views(self.cloud, self.follower, self.engine, self.models)
+        self.growth = Growth(self.cloud.log)
+        self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers())
+        self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
+        self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
+        self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors)
+        self.door: AgentDoor | None = None
+        self.server: Server | None = None
+        self.address = ""
+
+    def doors(self) -> dict[str, str]:
+        """What an agent must know to find this node and to trust it."""
+        assert self.door is not None
+        return {
+            "ca_fingerprint": self.authority.fingerprint,
+            "enroll_endpoint": self.door.enroll_endpoint,
+            "agent_endpoint": self.door.agent_endpoint,
+        }
+
+    async def _active_jobs(self) -> list[str]:
+        await self.follower.reached(self.cloud.log.head)
+        table = self.models["job"].table
+        with self.engine.connect() as connection:
+            ended = [state.value for state in ENDED]
+            return list(connection.execute(select(table.c.uuid).where(table.c.state.notin_(ended))).scalars())
+
+    async def start(self, listen: str, agents: str = "127.0.0.1:0", enrolment: str = "127.0.0.1:0") -> None:
+        """Begin to serve. Addresses are host:port, port 0 for any; agents must be able to reach theirs."""
+        self.cloud.log.start()
+        await self.follower.start()
+        await first_start.run(self)
+        self.door = AgentDoor(self)
+        await self.runner.start()
+        await self.door.start(agents, enrolment)
+        self.hosts.start(await self.views.where("host"))
+        self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
+        port = await self.server.start(listen)
+        self.address = f"{listen.rpartition(':')[0]}:{port}"
+        log.info("serving on %s, agents on %s", self.address, self.door.agent_endpoint)
+
+    async def stop(self) -> None:
+        """Stop serving; what is accepted is in the log."""
+        if self.server is not None:
+            await self.server.stop()
+        await self.hosts.close()
+        await self.runner.close()
+        await self.agents.close()
+        if self.door is not None:
+            await self.door.stop()
+        await self.follower.close()
+        self.cloud.log.close()
+        self.engine.dispose()
+        self.recorder.close()
+
+
+def _tune(connection: object, _: object) -> None:
+    """Read models can be rebuilt: they need not wait for the disk."""
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()

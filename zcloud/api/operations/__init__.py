@@ -1,0 +1,1 @@
+"""What is not standard about the RPCs of the area operations."""

@@ -1,0 +1,201 @@
+"""The way of every call: session, access, rules, request id, decision or query, answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError, Message
+
+from projections.render import plain, render
+from zcloud.api import access, position, rules
+from zcloud.api.call import Call, Metadata
+from zcloud.api.handlers import Command
+from zcloud.api.rpcs import Rpc
+from zcloud.kernel import event as events
+from zcloud.kernel.aggregate import by_kind, companions_of
+from zcloud.kernel.cloud import Decision
+from zcloud.kernel.context import Context
+from zcloud.kernel.errors import Code, Reason, Refused, not_found
+from zcloud.kernel.job import JobQueue
+from zcloud.kernel.log import RequestTaken
+from zcloud.kernel.record import Record, RequestRecord
+from zcloud.kernel.resource import Resource
+from zcloud.kernel.unit import Unit
+
+log = logging.getLogger(__name__)
+
+
+def parse(rpc: Rpc, data: bytes) -> Message:
+    """The request; what is no message at all is the caller's mistake."""
+    try:
+        return rpc.request.FromString(data)
+    except DecodeError as error:
+        text = f"the request is not a valid {rpc.request.DESCRIPTOR.full_name}; texts must be UTF-8"
+        raise Refused(Code.INVALID_ARGUMENT, Reason.INVALID_FIELD, text) from error
+
+
+async def begin(node: Any, rpc: Rpc, metadata: Metadata, source: str) -> Call:
+    """Who calls, and whether they may."""
+    actor = await access.actor_of(node.cloud, metadata.token, source)
+    access.check_rpc(rpc, actor)
+    call_id = node.cloud.ids.new()
+    context = Context(
+        actor=actor,
+        origin=rpc.name,
+        request_id=metadata.request_id,
+        reason=metadata.reason,
+        causation_id=call_id,
+        correlation_id=call_id,
+    )
+    return Call(node, rpc, context, metadata.validate_only, metadata.if_version, metadata.token)
+
+
+async def run_command(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:
+    """Decide, and answer when it is durable; a request id that was seen gets its first answer."""
+    rules.check(request)
+    body_hash = call.node.vault.digest(call.rpc.name.encode() + b"\0" + request.SerializeToString(deterministic=True))
+    if call.context.request_id and not call.validate_only:
+        first = _first_answer(call, body_hash)
+        if first is not None:
+            return first
+
+    async def body(unit: Unit) -> Message:
+        await _check_references(call, unit, request)
+        value = await _explain(call, unit, request, handler)
+        return value if isinstance(value, Message) else await respond(call, unit, value)
+
+    def answer(unit: Unit, response: Message) -> RequestRecord | None:
+        if not call.context.request_id:
+            return None
+        return RequestRecord(
+            call.actor.account_uuid,
+            call.context.request_id,
+            call.rpc.name,
+            body_hash,
+            response.SerializeToString(),
+            unit.now,
+        )
+
+    try:
+        decision = await call.node.cloud.decide(call.context, body, dry_run=call.validate_only, answer=answer)
+    except RequestTaken:
+        first = _first_answer(call, body_hash)
+        if first is None:
+            raise
+        return first
+    if call.validate_only:
+        _fill_plan(decision)
+    return decision.value.SerializeToString(), decision.position
+
+
+def _first_answer(call: Call, body_hash: bytes) -> tuple[bytes, int] | None:
+    found = call.node.recorder.find_request(call.actor.account_uuid, call.context.request_id)
+    if found is None:
+        return None
+    if found.body_hash != body_hash:
+        raise Refused(
+            Code.ALREADY_EXISTS,
+            Reason.REQUEST_REUSED,
+            f'zcloud-request "{call.context.request_id}" was used before for another {found.rpc}; use a new one',
+            request_id=call.context.request_id,
+        )
+    return found.response, found.position
+
+
+async def _check_references(call: Call, unit: Unit, request: Message) -> None:
+    """Everything that the request names exists, is visible, and (the thing to change) is the caller's own."""
+    for path, kind, uuid in rules.references(request):
+        cls = by_kind(kind)
+        assert issubclass(cls, Resource)
+        if path == "uuid":
+            found = await unit.find(cls, uuid)
+            if found is None:
+                raise not_found(kind, uuid)
+            access.must_own(call.actor, found, kind)
+            if call.if_version is not None and found.version != call.if_version:
+                raise Refused(
+                    Code.ABORTED,
+                    Reason.VERSION_MOVED,
+                    f'{kind} "{found.name}" is at version {found.version}, not {call.if_version}; read it again',
+                    version=found.version,
+                )
+        else:
+            named = await unit.find(cls, uuid)
+            if named is None or not access.may_see(call.actor, named):
+                raise not_found(kind, uuid)
+            if not call.rpc.verb.startswith(("detach", "remove")):
+                await unit.usable(cls, uuid)
+
+
+async def _explain(call: Call, unit: Unit, request: Message, handler: Command) -> Any:
+    """Run the handler; a refusal for the state names the job that is at work, if one is."""
+    try:
+        return await handler(call, unit, request)
+    except Refused as refused:
+        uuid = getattr(request, "uuid", "")
+        if refused.code is Code.FAILED_PRECONDITION and uuid and "job_uuid" not in refused.facts:
+            resource = await unit.last(Resource, uuid)
+            queue = await unit.companion(JobQueue, resource) if resource is not None else None
+            if queue is not None and queue.jobs:
+                refused.facts["job_uuid"] = queue.jobs[0]
+                refused.message += f" (job {queue.jobs[0]} is at work on it)"
+        raise
+
+
+async def inventory(unit: Unit, message_type: type[Message], resource: Resource) -> Message:
+    """The resource as the unit leaves it, with the facts beside it."""
+    beside = [await unit.companion(cls, resource) for cls in companions_of(resource.kinds)]
+    return render(message_type, resource, *beside)
+
+
+async def respond(call: Call, unit: Unit, value: Resource | None) -> Message:
+    """The standard response: inventory, and the job where hosts must act."""
+    response = call.rpc.response()
+    fields = response.DESCRIPTOR.fields_by_name
+    if value is not None and "inventory" in fields:
+        made = await inventory(unit, fields["inventory"].message_type._concrete_class, value)
+        response.inventory.CopyFrom(made)  # type: ignore[attr-defined]
+    if "job_uuid" in fields:
+        response.job_uuid = unit.job_uuid  # type: ignore[attr-defined]
+    if call.validate_only and isinstance(unit.detail, Message) and "plan" in fields:
+        response.plan.placement.CopyFrom(unit.detail)  # type: ignore[attr-defined]
+    return response
+
+
+def _fill_plan(decision: Decision) -> None:
+    response = decision.value
+    if "plan" not in response.DESCRIPTOR.fields_by_name:
+        return
+    if "job_uuid" in response.DESCRIPTOR.fields_by_name:
+        response.job_uuid = ""
+    for record in decision.records:
+        planned = response.plan.events.add(
+            type=record.topic, resource_kind=record.kind, resource_uuid=record.resource_uuid
+        )
+        ParseDict(data_of(record), planned.data)
+
+
+def data_of(record: Record) -> dict[str, Any]:
+    """An event's fields as callers may see them: sealed secrets and hashes left out."""
+    data: dict[str, Any] = plain(events.decode(record.topic, record.schema, record.state))
+    return redact(data)
+
+
+def redact(data: dict[str, Any]) -> dict[str, Any]:
+    """Secrets by their form and by their name."""
+    out: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            out[name] = redact(value)
+        elif name.endswith("_hash") or (isinstance(value, str) and value.startswith("sealed:")):
+            out[name] = "***"
+        else:
+            out[name] = value
+    return out
+
+
+def trailing(log_position: int) -> tuple[tuple[str, str], ...]:
+    """What every answer carries."""
+    return (("zcloud-position", position.encode(log_position)),)

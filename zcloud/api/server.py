@@ -1,0 +1,185 @@
+"""gRPC in front of the pipeline: generic handlers for every RPC of the descriptors, health and reflection.
+
+Transport is kept thin: bytes in, bytes out, so that it can be changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import pkgutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+import zcloud.api
+from zcloud.api import handlers, pipeline, reading, standard
+from zcloud.api.call import read_metadata
+from zcloud.api.rpcs import Rpc, rpcs, services
+from zcloud.api.status import abort, internal
+from zcloud.kernel.errors import Refused
+from zcloud.v1 import options_pb2 as o
+
+log = logging.getLogger(__name__)
+OPTIONS = (
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", 32 << 20),
+    ("grpc.max_metadata_size", 32 << 10),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+Behaviour = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+
+class Undeclared(Exception):
+    """The server does not start: an RPC without permission, access or handler."""
+
+
+def load_handlers() -> None:
+    """Import every module of the API, so that handlers register themselves."""
+    for info in pkgutil.walk_packages(zcloud.api.__path__, "zcloud.api."):
+        importlib.import_module(info.name)
+
+
+def bind(rpc: Rpc) -> tuple[str, Any]:
+    """How an RPC is answered: ("command" | "query" | "stream", handler)."""
+    if not rpc.permission or rpc.access == o.ACCESS_UNSPECIFIED:
+        raise Undeclared(f"{rpc.name} declares no permission or no access; see options.proto")
+    for kind, table in (("command", handlers.commands), ("query", handlers.queries), ("stream", handlers.streams)):
+        if rpc.name in table:
+            return kind, table[rpc.name]
+    reader = reading.handler_of(rpc) if rpc.reads else None
+    if reader is not None:
+        return "query", reader
+    command = None if rpc.reads else standard.handler_of(rpc)
+    if command is None:
+        raise Undeclared(f"{rpc.name} has no handler, and its name stands for nothing standard")
+    return "command", command
+
+
+class Server:
+    """One listening address with every RPC that this door serves."""
+
+    def __init__(self, node: Any, own: Callable[[Rpc], bool] = lambda rpc: rpc.access != o.ACCESS_AGENT) -> None:
+        self.node = node
+        self.server = grpc.aio.server(options=OPTIONS)
+        self.health = health.aio.HealthServicer()
+        names = []
+        for service in services():
+            methods = {}
+            for rpc in rpcs().values():
+                if rpc.service == service.full_name and own(rpc):
+                    try:
+                        methods[rpc.name] = self._method(rpc)
+                    except (Undeclared, KeyError) as error:  # UNFINISHED: to be removed when all kinds are there
+                        import os
+                        if not os.environ.get("ZCLOUD_UNFINISHED"):
+                            raise
+                        log.warning("unfinished: %s", error)
+            if methods:
+                names.append(service.full_name)
+                self.server.add_generic_rpc_handlers(
+                    (grpc.method_handlers_generic_handler(service.full_name, methods),)
+                )
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        self.names = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        _add_reflection(self.names, self.server)
+
+    def _method(self, rpc: Rpc) -> grpc.RpcMethodHandler:
+        kind, handler = bind(rpc)
+        if kind == "stream":
+            return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler))
+        return grpc.unary_unary_rpc_method_handler(self._unary(rpc, kind, handler))
+
+    async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen; gives the port."""
+        if credentials is None:
+            port = self.server.add_insecure_port(address)
+        else:
+            port = self.server.add_secure_port(address, credentials)
+        await self.server.start()
+        for name in ("", *self.names):
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Answer what is being answered, then close."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace)
+
+    # -- calls
+
+    def _unary(self, rpc: Rpc, kind: str, handler: Any) -> Behaviour:
+        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            try:
+                metadata = read_metadata(context.invocation_metadata())
+                call = await pipeline.begin(self.node, rpc, metadata, _peer(context))
+                request = pipeline.parse(rpc, data)
+                if kind == "command":
+                    # A caller that goes away does not undo what is being decided.
+                    response, position = await asyncio.shield(pipeline.run_command(call, handler, request))
+                else:
+                    message: Message = await handler(call, request)
+                    response, position = message.SerializeToString(), self.node.cloud.log.head
+            except Refused as refused:
+                await abort(context, refused)
+                raise AssertionError("abort ends the call") from refused
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception:
+                log.exception("%s failed", rpc.name)
+                await context.abort(*internal())
+                raise AssertionError("abort ends the call") from None
+            context.set_trailing_metadata(pipeline.trailing(position))
+            return response
+
+        return answer
+
+    def _streaming(self, rpc: Rpc, handler: Any) -> Callable[..., AsyncIterator[bytes]]:
+        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            try:
+                metadata = read_metadata(context.invocation_metadata())
+                call = await pipeline.begin(self.node, rpc, metadata, _peer(context))
+                async for message in handler(call, pipeline.parse(rpc, data)):
+                    yield message.SerializeToString()
+            except Refused as refused:
+                await abort(context, refused)
+            except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+                raise
+            except Exception:
+                log.exception("%s failed", rpc.name)
+                await context.abort(*internal())
+
+        return answer
+
+
+def _peer(context: grpc.aio.ServicerContext) -> str:
+    """Address of the caller without the scheme."""
+    return context.peer().partition(":")[2]
+
+
+def _add_reflection(names: tuple[str, ...], server: grpc.aio.Server) -> None:
+    """Reflection v1alpha by the library, and v1, which has the same messages under another name."""
+    reflection.enable_server_reflection(names, server)
+    servicer = reflection.aio.ReflectionServicer(service_names=names)
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(
+                "grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": handler}
+            ),
+        )
+    )

@@ -1,0 +1,42 @@
+"""zcloud serve: one management node until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+from pathlib import Path
+
+from zcloud.api.node import Node
+
+
+def main(argv: list[str]) -> int:
+    """Serve; returns 0 after SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="zcloud serve", description="Run a management node.")
+    parser.add_argument("--data", default="var", help="directory for log, read models, keys (default: var)")
+    parser.add_argument("--listen", default="127.0.0.1:50051", help="address of the API (default: 127.0.0.1:50051)")
+    parser.add_argument("--listen-agents", default="127.0.0.1:50052", help="address of agents' sessions (mutual TLS)")
+    parser.add_argument("--listen-enrolment", default="127.0.0.1:50053", help="address of agents' enrolment (TLS)")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    node = Node(Path(options.data))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await node.start(options.listen, options.listen_agents, options.listen_enrolment)
+    print(f"zcloud serves on {node.address}", flush=True)
+    await stop.wait()
+    await node.stop()
+    return 0

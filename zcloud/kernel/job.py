@@ -1,0 +1,304 @@
+"""Job: work that hosts must do. Its stream is the saga's log and the outbox: intent first, then sending."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from zcloud.kernel.aggregate import Companion
+from zcloud.kernel.context import Actor
+from zcloud.kernel.errors import Reason, precondition
+from zcloud.kernel.event import Event
+from zcloud.kernel.resource import Creation, Resource
+
+
+class JobState(enum.Enum):
+    """Waiting and Running go on by themselves, Stuck needs an operator, the others are final."""
+
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    UNDOING = "Undoing"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    STUCK = "Stuck"
+
+
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED)
+
+
+class StepState(enum.Enum):
+    """How far one step is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    DONE = "Done"
+    FAILED = "Failed"
+    UNDOING = "Undoing"
+    UNDONE = "Undone"
+    SKIPPED = "Skipped"
+
+
+class JobStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step as callers see it; dates in microseconds."""
+
+    name: str
+    state: StepState = StepState.PENDING
+    error: str = ""
+    start_date: int = 0
+    finish_date: int = 0
+
+
+class Job(Resource, kind="job"):
+    """The saga of one workflow on one resource."""
+
+    state: JobState = JobState.WAITING
+    workflow: str = ""
+    workflow_version: int = 1
+    resource_kind: str = ""
+    resource_uuid: str = ""
+    args: dict[str, Any] = {}  # noqa: RUF012 - replaced by folds, never changed in place
+    results: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    steps: tuple[JobStep, ...] = ()
+    error: str = ""
+    finish_date: int = 0
+    cancel_requested: bool = False
+    rpc: str = ""
+    # Who asked for it, and why: stamped on all that the job does.
+    requested_by: Actor = Actor()
+    reason: str = ""
+    correlation_id: str = ""
+    parent_job: str = ""
+    index: int = 0
+    undoing: bool = False
+    # The task that was sent or is to be sent; empty between steps.
+    task_uuid: str = ""
+    target: str = ""
+    fence: int = 0
+    deadline: int = 0
+
+    class Created(Creation):
+        """Accepted; it waits for its turn."""
+
+        workflow: str
+        workflow_version: int
+        resource_kind: str
+        resource_uuid: str
+        args: dict[str, Any] = {}  # noqa: RUF012
+        step_names: tuple[str, ...] = ()
+        rpc: str = ""
+        requested_by: Actor = Actor()
+        reason: str = ""
+        correlation_id: str = ""
+        parent_job: str = ""
+        zone_uuid: str = ""
+
+        def apply(self, aggregate: Any) -> None:
+            for name in self.__struct_fields__:
+                if name != "step_names":
+                    setattr(aggregate, name, getattr(self, name))
+            aggregate.steps = tuple(JobStep(name) for name in self.step_names)
+
+    class Started(Event):
+        """No other job of the resource runs; this one does."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.state = JobState.RUNNING
+
+    class StepDispatched(Event):
+        """The intent: this task will be sent until its report is recorded. Its time is the task's fence."""
+
+        index: int
+        undo: bool = False
+        task_uuid: str
+        task: str
+        target: str
+        deadline: int
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.index, aggregate.undoing = self.index, self.undo
+            aggregate.task_uuid, aggregate.target, aggregate.deadline = self.task_uuid, self.target, self.deadline
+            aggregate.fence = aggregate.last_op_date
+            aggregate.state = JobState.UNDOING if self.undo else JobState.RUNNING
+            state = StepState.UNDOING if self.undo else StepState.RUNNING
+            aggregate.mark(self.index, state, start=True)
+
+    class StepDone(Event):
+        """The report said that it is so."""
+
+        index: int
+        undo: bool = False
+        result: dict[str, Any] = {}  # noqa: RUF012
+        # The step is asked again whether anything is left to do.
+        again: bool = False
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.task_uuid = ""
+            if self.again:
+                aggregate.index = self.index
+            elif self.undo:
+                aggregate.index = self.index - 1
+                aggregate.mark(self.index, StepState.UNDONE)
+            else:
+                aggregate.index = self.index + 1
+                aggregate.results = {**aggregate.results, aggregate.steps[self.index].name: self.result}
+                aggregate.mark(self.index, StepState.DONE)
+
+    class StepSkipped(Event):
+        """There was nothing to do (or an operator said to go on without it)."""
+
+        index: int
+        undo: bool = False
+        reason: str = ""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.task_uuid = ""
+            aggregate.index = self.index - 1 if self.undo else self.index + 1
+            if not self.undo:
+                # A repeated step that finds nothing more was done, not skipped.
+                if aggregate.steps[self.index].state is not StepState.DONE or self.reason:
+                    aggregate.mark(self.index, StepState.SKIPPED, self.reason)
+            elif self.reason:
+                aggregate.mark(self.index, StepState.SKIPPED, self.reason)
+                aggregate.state = JobState.UNDOING
+
+    class StepFailed(Event):
+        """The report said no, or none came in time: then what happened is unknown, and is undone all the same."""
+
+        index: int
+        reason: str
+        error: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.task_uuid = ""
+            aggregate.undoing = True
+            aggregate.index = self.index
+            aggregate.state = JobState.UNDOING
+            aggregate.error = self.error
+            aggregate.mark(self.index, StepState.FAILED, self.error)
+
+    class CancelRequested(Event):
+        """Takes effect between steps."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.cancel_requested = True
+
+    class UndoBegun(Event):
+        """Cancelled between steps: what was done is undone."""
+
+        error: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.error = self.error
+            aggregate.undoing = True
+            aggregate.state = JobState.UNDOING
+            aggregate.index = aggregate.index - 1
+
+    class GotStuck(Event):
+        """An undo failed: an operator must have it tried again, or go on without it."""
+
+        index: int
+        reason: str
+        error: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.state = JobState.STUCK
+            aggregate.error = self.error
+            aggregate.task_uuid = ""
+            aggregate.mark(self.index, StepState.FAILED, self.error)
+
+    class Retried(Event):
+        """An operator had the failed undo tried again."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.state = JobState.UNDOING
+
+    class Finished(Event):
+        """Succeeded, Failed or Canceled."""
+
+        state: JobState
+        error: str = ""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.state = self.state
+            aggregate.error = self.error
+            aggregate.task_uuid = ""
+            aggregate.finish_date = aggregate.last_op_date
+
+    def mark(self, index: int, state: StepState, error: str = "", *, start: bool = False) -> None:
+        """Fold into one step."""
+        old = self.steps[index]
+        now = self.last_op_date
+        new = JobStep(
+            old.name,
+            state,
+            error or ("" if state in (StepState.RUNNING, StepState.DONE) else old.error),
+            old.start_date if not start or old.start_date else now,
+            0 if start else now,
+        )
+        self.steps = (*self.steps[:index], new, *self.steps[index + 1 :])
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will happen any more."""
+        return self.state in ENDED
+
+    @property
+    def percent(self) -> int:
+        """Of the steps, 0 to 100."""
+        if self.state is JobState.SUCCEEDED:
+            return 100
+        done = sum(s.state in (StepState.DONE, StepState.SKIPPED) for s in self.steps)
+        return 100 * done // max(1, len(self.steps))
+
+    def cancel(self) -> None:
+        """Ask it to stop between steps and undo; asking again is no event."""
+        if self.ended:
+            raise precondition(
+                Reason.JOB_ENDED, f"job {self.uuid} has {self.state.value.lower()}", state=self.state.value
+            )
+        if not self.cancel_requested:
+            self.trigger(self.CancelRequested())
+
+    def retry(self) -> None:
+        """Try the failed undo again."""
+        self._must_be_stuck()
+        self.trigger(self.Retried())
+
+    def skip(self) -> None:
+        """Go on without the failed undo; what it leaves behind is named in the step's error."""
+        self._must_be_stuck()
+        left = self.steps[self.index].error
+        self.trigger(
+            self.StepSkipped(index=self.index, undo=True, reason=f"skipped by an operator; left behind: {left}")
+        )
+
+    def _must_be_stuck(self) -> None:
+        if self.state is not JobState.STUCK:
+            raise precondition(
+                Reason.WRONG_STATE, f"job {self.uuid} is {self.state.value}, not Stuck", state=self.state.value
+            )
+
+
+class JobQueue(Companion, of="resource", role="jobs"):
+    """Who works on a resource, and who waits: one job at a time."""
+
+    jobs: tuple[str, ...] = ()
+
+    class Entered(Event):
+        """A job took its place."""
+
+        job_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.jobs = (*aggregate.jobs, self.job_uuid)
+
+    class Left(Event):
+        """A job has ended."""
+
+        job_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.jobs = tuple(j for j in aggregate.jobs if j != self.job_uuid)

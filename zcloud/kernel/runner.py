@@ -1,0 +1,363 @@
+"""Drives jobs: takes each to its next intent, sends what is pending until it is reported, undoes what failed.
+
+Nothing it keeps in memory matters: a new runner goes on from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from zcloud.kernel import failpoint
+from zcloud.kernel.clock import SECOND
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.context import Context
+from zcloud.kernel.errors import Code, Refused
+from zcloud.kernel.job import Job, JobQueue, JobState
+from zcloud.kernel.record import Record
+from zcloud.kernel.resource import Resource
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, submit, workflow
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A task on its way to an agent. fence: microseconds of its intent, so it grows with each of a resource."""
+
+    task_uuid: str
+    fence: int
+    resource_uuid: str
+    target: str
+    args: Any
+    timeout: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an agent said of a task. result: the task's result message, None when it failed."""
+
+    succeeded: bool
+    result: Any = None
+    reason: str = ""
+    error: str = ""
+
+
+class Transport(Protocol):
+    """The way to agents."""
+
+    def send(self, sending: Sending) -> None:
+        """Send when the agent is there; sending twice is harmless."""
+        ...
+
+    def abort(self, target: str, task_uuid: str) -> None:
+        """Ask the agent to give a task up."""
+        ...
+
+
+class Runner:
+    """The process manager of one node. active: uuids of all jobs that have not ended, newest read model."""
+
+    def __init__(self, cloud: Cloud, transport: Transport, active: Callable[[], Awaitable[list[str]]]) -> None:
+        self.cloud = cloud
+        self.transport = transport
+        self.progress: dict[str, tuple[int, str]] = {}
+        self._active = active
+        self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._pending: dict[str, tuple[str, Sending | None]] = {}  # task uuid -> job uuid, what is sent
+        self._wake: dict[str, asyncio.Event] = {}
+        self._ended: dict[str, list[asyncio.Future[None]]] = {}
+        self._closing = False
+
+    # -- life
+
+    async def start(self) -> None:
+        """Go on with every job that has not ended."""
+        self.cloud.log.listen(self._on_committed)
+        for job_uuid in await self._active():
+            self._drive(job_uuid)
+
+    async def close(self) -> None:
+        """Stop driving; what is pending stays pending in the log."""
+        self._closing = True
+        drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
+
+    def _on_committed(self, records: list[Record]) -> None:
+        for record in records:
+            if record.kind != "job":
+                continue
+            job_uuid = record.resource_uuid
+            if record.topic == "job.Finished":
+                for future in self._ended.pop(job_uuid, []):
+                    if not future.done():
+                        future.set_result(None)
+                self._wake_up(job_uuid)
+            elif record.topic in ("job.Started", "job.Retried", "job.StepSkipped", "job.CancelRequested"):
+                self._wake_up(job_uuid)
+                self._drive(job_uuid)
+
+    def _wake_up(self, job_uuid: str) -> None:
+        if job_uuid in self._wake:
+            self._wake[job_uuid].set()
+
+    def _drive(self, job_uuid: str) -> None:
+        if not self._closing and job_uuid not in self._drivers:
+            task = asyncio.get_running_loop().create_task(self._run(job_uuid), name=f"job-{job_uuid}")
+            self._drivers[job_uuid] = task
+            task.add_done_callback(lambda _: self._drivers.pop(job_uuid, None))
+
+    async def ended(self, job_uuid: str, timeout: float) -> bool:
+        """Wait until a job has ended; False when the time is over first."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended.setdefault(job_uuid, []).append(future)
+        job = await self.cloud.load(job_uuid)
+        if isinstance(job, Job) and job.ended:
+            return True
+        try:
+            await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- agents
+
+    def pending_for(self, target: str) -> list[Sending]:
+        """What an agent that has just connected must be sent (again)."""
+        return [s for _, s in self._pending.values() if s is not None and s.target == target]
+
+    def on_progress(self, task_uuid: str, percent: int, detail: str) -> None:
+        """Throttled by the agent; kept in memory only."""
+        job_uuid, _ = self._pending.get(task_uuid, ("", None))
+        if job_uuid:
+            self.progress[job_uuid] = (percent, detail)
+
+    async def on_report(self, task_uuid: str, report: Report) -> None:
+        """Record a report; returns when it is durable. One that nobody waits for is dropped."""
+        job_uuid, _ = self._pending.get(task_uuid, ("", None))
+        if not job_uuid:
+            return
+        failpoint.hit("report.before")
+        await self._record(job_uuid, task_uuid, report)
+        failpoint.hit("report.after")
+        self._wake_up(job_uuid)
+
+    async def _record(self, job_uuid: str, task_uuid: str, report: Report) -> None:
+        async def take(unit: Unit) -> None:
+            job = await unit.get(Job, job_uuid)
+            if job.task_uuid != task_uuid:
+                return
+            step = _step(job)
+            if not report.succeeded:
+                _fail(job, report.reason, report.error)
+            elif job.undoing:
+                job.trigger(Job.StepDone(index=job.index, undo=True, again=step.repeat))
+                if step.undone is not None:
+                    await step.undone(unit, job, report.result)
+            else:
+                job.trigger(Job.StepDone(index=job.index, result=_facts(report.result), again=step.repeat))
+                if step.done is not None:
+                    await step.done(unit, job, report.result)
+
+        try:
+            await self.cloud.decide(await self._context(job_uuid, task_uuid), take)
+        except Refused as refused:
+            if not report.succeeded or refused.code in (Code.ABORTED, Code.UNAVAILABLE):
+                raise
+            await self._record(job_uuid, task_uuid, Report(False, None, refused.reason.value, refused.message))
+        self._pending.pop(task_uuid, None)
+        self.progress.pop(job_uuid, None)
+
+    # -- one job
+
+    async def _context(self, job_uuid: str, cause: str = "") -> Context:
+        """A job acts for whoever asked for it, and for the reason that was given."""
+        job = await self.cloud.load(job_uuid)
+        assert isinstance(job, Job)
+        return Context(
+            actor=job.requested_by,
+            origin=job.workflow,
+            reason=job.reason,
+            causation_id=cause or job_uuid,
+            correlation_id=job.correlation_id or job_uuid,
+            job_uuid=job_uuid,
+        )
+
+    async def _run(self, job_uuid: str) -> None:
+        wake = self._wake[job_uuid] = asyncio.Event()
+        try:
+            while True:
+                wake.clear()
+                try:
+                    if not await self._turn(job_uuid, wake):
+                        return
+                except Refused as refused:  # the store is away, or everybody writes the same: try again
+                    log.warning("job %s: %s", job_uuid, refused.message)
+                    await self.cloud.clock.sleep(RETRY_SECONDS)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("job %s could not go on", job_uuid)
+            await self._give_up(job_uuid)
+        finally:
+            self._wake.pop(job_uuid, None)
+
+    async def _turn(self, job_uuid: str, wake: asyncio.Event) -> bool:
+        """Do what is to be done next; False when nothing is, for now."""
+        job = await self.cloud.load(job_uuid)
+        if not isinstance(job, Job) or job.ended or job.state is JobState.WAITING:
+            return False
+        if job.task_uuid:
+            await self._await_report(job, wake)
+            return True
+        if job.state is JobState.STUCK:
+            return False
+        try:
+            await self.cloud.decide(await self._context(job_uuid), lambda unit: self._advance(unit, job_uuid))
+        except Refused as refused:
+            if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
+                raise
+            await self._refuse(job_uuid, refused)
+        return True
+
+    async def _await_report(self, job: Job, wake: asyncio.Event) -> None:
+        if job.target.startswith("job:"):
+            self._pending[job.task_uuid] = (job.uuid, None)
+            child = await self.cloud.load(job.task_uuid)
+            if isinstance(child, Job) and child.ended:
+                good = child.state is JobState.SUCCEEDED
+                await self._record(job.uuid, job.task_uuid, Report(good, None, child.state.value, child.error))
+                return
+            self._drive(job.task_uuid)
+            await self.ended(job.task_uuid, 3600)
+            return
+        sending = await self._sending(job)
+        self._pending[job.task_uuid] = (job.uuid, sending)
+        failpoint.hit("send.before")
+        self.transport.send(sending)
+        failpoint.hit("send.after")
+        if job.cancel_requested and not job.undoing:
+            self.transport.abort(job.target, job.task_uuid)
+        left = (job.deadline - self.cloud.clock.now()) / SECOND
+        try:
+            await asyncio.wait_for(wake.wait(), max(left, 0.001))
+        except TimeoutError:
+            self.transport.abort(job.target, job.task_uuid)
+            error = f"no report of {job.steps[job.index].name} in time: what it did is unknown"
+            await self._record(job.uuid, job.task_uuid, Report(False, None, "TIMEOUT", error))
+
+    async def _sending(self, job: Job) -> Sending:
+        """The task of the recorded intent, made again from what is known: the log holds no arguments (no secrets)."""
+        step = _step(job)
+        make = step.undo if job.undoing else step.do
+        unit = Unit(self.cloud, await self._context(job.uuid), self.cloud.clock.now())
+        task = await make(unit, await unit.get(Job, job.uuid)) if make is not None else None
+        assert isinstance(task, Task), f"{job.workflow}.{step.name} has no task any more"
+        return Sending(
+            job.task_uuid, job.fence, task.resource_uuid or job.resource_uuid, task.target, task.args, step.timeout
+        )
+
+    async def _advance(self, unit: Unit, job_uuid: str) -> None:
+        """Skip what has nothing to do, and record the next intent, or the end."""
+        job = await unit.get(Job, job_uuid)
+        flow = workflow(job.workflow, job.workflow_version)
+        steps = flow.steps(job.args)
+        while not job.task_uuid and not job.ended:
+            if not job.undoing and job.cancel_requested:
+                job.trigger(Job.UndoBegun(error="cancelled on request"))
+            elif not job.undoing and job.index >= len(steps):
+                await flow.succeed(unit, job)
+                await self._finish(unit, job, JobState.SUCCEEDED)
+            elif job.undoing and job.index < 0:
+                await flow.fail(unit, job)
+                await self._finish(unit, job, JobState.CANCELED if job.cancel_requested else JobState.FAILED)
+            else:
+                await self._dispatch(unit, job, steps[job.index])
+
+    async def _dispatch(self, unit: Unit, job: Job, step: Step) -> None:
+        make = step.undo if job.undoing else step.do
+        task = await make(unit, job) if make is not None else None
+        if task is None:
+            job.trigger(Job.StepSkipped(index=job.index, undo=job.undoing))
+            return
+        deadline = unit.now + step.timeout * SECOND
+        if isinstance(task, SubJob):
+            child = await submit(unit, task.workflow, task.resource, task.args, parent=job.uuid)
+            intent = (child.uuid, task.workflow, f"job:{child.uuid}")
+        else:
+            intent = (self.cloud.ids.new(), type(task.args).__name__, task.target)
+        job.trigger(
+            Job.StepDispatched(
+                index=job.index,
+                undo=job.undoing,
+                task_uuid=intent[0],
+                task=intent[1],
+                target=intent[2],
+                deadline=deadline,
+            )
+        )
+
+    async def _finish(self, unit: Unit, job: Job, state: JobState) -> None:
+        job.trigger(Job.Finished(state=state, error="" if state is JobState.SUCCEEDED else job.error))
+        resource = await unit.last(Resource, job.resource_uuid)
+        if resource is None:
+            return
+        queue = await unit.companion(JobQueue, resource)
+        queue.trigger(JobQueue.Left(job_uuid=job.uuid))
+        while queue.jobs:
+            following = await unit.get(Job, queue.jobs[0])
+            try:
+                await workflow(following.workflow, following.workflow_version).begin(unit, following)
+                following.trigger(Job.Started())
+                return
+            except Refused as refused:
+                following.trigger(Job.Finished(state=JobState.FAILED, error=refused.message))
+                queue.trigger(JobQueue.Left(job_uuid=following.uuid))
+
+    async def _refuse(self, job_uuid: str, refused: Refused) -> None:
+        """The next step can't even be made: it failed, and is undone like one that ran."""
+
+        async def fail(unit: Unit) -> None:
+            _fail(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
+
+        await self.cloud.decide(await self._context(job_uuid), fail)
+
+    async def _give_up(self, job_uuid: str) -> None:
+        """A programming error in a workflow: the job rests visibly, for an operator."""
+
+        async def stick(unit: Unit) -> None:
+            job = await unit.get(Job, job_uuid)
+            if not job.ended:
+                index = min(max(job.index, 0), len(job.steps) - 1)
+                job.trigger(Job.GotStuck(index=index, reason="BUG", error="the workflow failed; see the node's log"))
+
+        await self.cloud.decide(await self._context(job_uuid), stick)
+
+
+def _step(job: Job) -> Step:
+    flow: Workflow = workflow(job.workflow, job.workflow_version)
+    return flow.steps(job.args)[job.index]
+
+
+def _fail(job: Job, reason: str, error: str) -> None:
+    if not job.undoing and job.index < len(job.steps) and _step(job).tolerant and job.args.get("mode") == "Enforcing":
+        job.trigger(Job.StepSkipped(index=job.index, reason=f"passed over ({reason}): {error}"))
+    elif job.undoing:
+        job.trigger(Job.GotStuck(index=job.index, reason=reason, error=error))
+    else:
+        index = min(max(job.index, 0), len(job.steps) - 1)
+        job.trigger(Job.StepFailed(index=index, reason=reason, error=error))
+
+
+def _facts(result: Any) -> dict[str, Any]:
+    """The plain fields of a result message, for the log."""
+    if result is None:
+        return {}
+    return {field.name: value for field, value in result.ListFields() if isinstance(value, (str, int, bool, float))}

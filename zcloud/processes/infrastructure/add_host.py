@@ -1,0 +1,27 @@
+"""Adds a host: installs its agent and waits until it has connected; a host that fails is not kept (HST-03)."""
+
+from __future__ import annotations
+
+from zcloud.domain.infrastructure.host import Host
+from zcloud.kernel.job import Job
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import Workflow
+from zcloud.processes.infrastructure import connect
+from zcloud.processes.infrastructure.prepare import PREPARE
+
+
+class AddHost(Workflow, name="add_host", version=1, title="add host"):
+    """A host is kept when its first connect has succeeded."""
+
+    table = (connect.DEPLOY, connect.CONNECT, *PREPARE)
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        await connect.begin(unit, job)
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        await connect.succeed(unit, job)
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        host = await unit.get(Host, job.resource_uuid)
+        unit.because(host, f"it could not be added: {job.error}")
+        host.remove()

@@ -1,0 +1,30 @@
+"""Connects a host anew: by itself when its agent has dialled in, or on request with a fresh agent (HST-04)."""
+
+from __future__ import annotations
+
+from zcloud.kernel.job import Job
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import Workflow
+from zcloud.processes.infrastructure import connect
+from zcloud.processes.infrastructure.prepare import PREPARE
+
+
+class Connecting(Workflow, name="connect_host", version=1, title="connect host"):
+    """The agent is there already."""
+
+    table = (connect.CONNECT, *PREPARE)
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        await connect.begin(unit, job)
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        await connect.succeed(unit, job)
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        await connect.fail(unit, job)
+
+
+class Reconnect(Connecting, name="reconnect_host", version=1, title="reconnect host"):
+    """Installs the agent again first, which upgrades it."""
+
+    table = (connect.REDEPLOY, connect.CONNECT, *PREPARE)

@@ -1,0 +1,152 @@
+"""Watches agents' sessions: a lost one makes its host Disconnected, a new one makes it connect in full."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from zcloud.domain.infrastructure.host import Host, HostStatus, Status
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.errors import Refused
+from zcloud.kernel.job import JobQueue
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import submit
+from zcloud.v1.agent_pb2 import HostInventory
+
+log = logging.getLogger(__name__)
+# After a start agents need a moment to dial in again.
+GRACE_SECONDS = 30.0
+RETRY_SECONDS = 2.0
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+# What else becomes of things when a host is lost, and when it says what it runs.
+LostHook = Callable[[Unit, Host, str], Coroutine[Any, Any, None]]
+SeenHook = Callable[[Cloud, Host, HostInventory], Coroutine[Any, Any, None]]
+ON_LOST: list[LostHook] = []
+ON_INVENTORY: list[SeenHook] = []
+
+
+class HostWatch:
+    """One per node; takes what sessions say, in order for each host."""
+
+    def __init__(self, cloud: Cloud, is_connected: Callable[[str], bool]) -> None:
+        self.cloud = cloud
+        self._is_connected = is_connected
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._starting: asyncio.Task[None] | None = None
+
+    async def find(self, host_uuid: str) -> Host | None:
+        """The host, if it is ours."""
+        found = await self.cloud.load(host_uuid)
+        return found if isinstance(found, Host) and found.exists else None
+
+    # -- what sessions say
+
+    def opened(self, host_uuid: str) -> None:
+        """A session is open: the host connects in full, unless a job is at that already."""
+        self._later(host_uuid, lambda: self._connect(host_uuid))
+
+    def lost(self, host_uuid: str) -> None:
+        """The session is over."""
+        self._later(host_uuid, lambda: self._disconnect(host_uuid, "the connection to its agent was lost", gone=True))
+
+    def hypervisor(self, host_uuid: str, error: str) -> None:
+        """The agent lives; its hypervisor has gone (error) or come back (empty)."""
+        if error:
+            self._later(host_uuid, lambda: self._disconnect(host_uuid, f"the hypervisor does not answer: {error}"))
+        else:
+            self._later(host_uuid, lambda: self._connect(host_uuid))
+
+    def observed(self, host_uuid: str, inventory: HostInventory) -> None:
+        """What is really there."""
+        self._later(host_uuid, lambda: self._take(host_uuid, inventory))
+
+    # -- life
+
+    def start(self, hosts: list[str]) -> None:
+        """hosts: all there are. Those whose agents do not come back within the grace are Disconnected."""
+
+        async def sweep() -> None:
+            await self.cloud.clock.sleep(GRACE_SECONDS)
+            for host_uuid in hosts:
+                if not self._is_connected(host_uuid):
+                    self.lost(host_uuid)
+
+        self._starting = asyncio.get_running_loop().create_task(sweep(), name="host-watch")
+
+    async def close(self) -> None:
+        """Drop what is not done; it is seen again at the next start."""
+        tasks = [*self._lanes.values(), *([self._starting] if self._starting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _later(self, host_uuid: str, work: Work) -> None:
+        before = self._lanes.get(host_uuid)
+
+        async def run() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            while True:
+                try:
+                    await work()
+                    return
+                except Refused as refused:
+                    log.warning("host %s: %s", host_uuid, refused.message)
+                    await self.cloud.clock.sleep(RETRY_SECONDS)
+                except Exception:
+                    log.exception("host %s: what its agent said could not be taken", host_uuid)
+                    return
+
+        task = asyncio.get_running_loop().create_task(run(), name=f"host-{host_uuid}")
+        self._lanes[host_uuid] = task
+
+        def done(_: asyncio.Task[None]) -> None:
+            if self._lanes.get(host_uuid) is task:
+                del self._lanes[host_uuid]
+
+        task.add_done_callback(done)
+
+    # -- what becomes of it
+
+    async def _decide(self, reason: str, body: Callable[[Unit], Coroutine[Any, Any, None]]) -> None:
+        context = Context(actor=SYSTEM, origin="host_watch", reason=reason, correlation_id=self.cloud.ids.new())
+        await self.cloud.decide(context, body)
+
+    async def _connect(self, host_uuid: str) -> None:
+        async def connect(unit: Unit) -> None:
+            host = await unit.find(Host, host_uuid)
+            if host is None:
+                return
+            queue = await unit.companion(JobQueue, host)
+            if not queue.jobs and not host.deleting_job:
+                await submit(unit, "connect_host", host)
+
+        await self._decide("its agent has dialled in", connect)
+
+    async def _disconnect(self, host_uuid: str, reason: str, *, gone: bool = False) -> None:
+        if gone and self._is_connected(host_uuid):
+            return  # it came back before this was looked at
+
+        async def disconnect(unit: Unit) -> None:
+            host = await unit.find(Host, host_uuid)
+            if host is None:
+                return
+            status = await unit.companion(HostStatus, host)
+            queue = await unit.companion(JobQueue, host)
+            if status.status is Status.CONNECTING and queue.jobs:
+                return  # the job that connects it will say how that ended
+            status.disconnected(reason)
+            for hook in ON_LOST:
+                await hook(unit, host, reason)
+
+        await self._decide(reason, disconnect)
+
+    async def _take(self, host_uuid: str, inventory: HostInventory) -> None:
+        host = await self.find(host_uuid)
+        if host is not None:
+            for hook in ON_INVENTORY:
+                await hook(self.cloud, host, inventory)
