@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 
+from agents.runtime.channel import SERVER_OPTIONS
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
-from zcloud.api.server import OPTIONS, Server
+from zcloud.api.server import Server
 from zcloud.kernel.errors import Refused
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Welcome
 
@@ -28,7 +29,7 @@ class AgentDoor:
 
     def __init__(self, node: Any) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=(*OPTIONS, *LIMITS))
+        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS))
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect,
             request_deserializer=ConnectRequest.FromString,
@@ -67,23 +68,16 @@ class AgentDoor:
         if refusal:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, refusal)
             return
-        over = asyncio.Event()
-        session = AgentSession(host_uuid, over.set)
+        session = AgentSession(host_uuid)
         session.last_heard = self.node.cloud.clock.now()
         self.node.agents.add(session)
-        reader = asyncio.create_task(self._read(session, requests, over), name=f"agent-{host_uuid}")
+        reader = asyncio.create_task(self._read(session, requests), name=f"agent-{host_uuid}")
         try:
             yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS))
             self.node.agents.resend(host_uuid)
             self.node.hosts.opened(host_uuid)
-            ending = asyncio.create_task(over.wait())
-            while not over.is_set():
-                getting = asyncio.create_task(session.outgoing.get())
-                await asyncio.wait({getting, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if getting.done():
-                    yield getting.result()
-                else:
-                    getting.cancel()
+            async for message in session.messages():
+                yield message
         finally:
             reader.cancel()
             if self.node.agents.remove(session):
@@ -114,7 +108,7 @@ class AgentDoor:
         except Exception:
             log.exception("host %s: its message could not be taken", session.host_uuid)
         finally:
-            over.set()
+            session.close()
 
     async def _take(self, session: AgentSession, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")

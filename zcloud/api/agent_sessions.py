@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf import symbol_database
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.journal import Journal
+from zcloud.kernel import failpoint
 from zcloud.kernel.runner import Report, Runner, Sending
 from zcloud.kernel.workflow import NODE
 from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, ReportRecorded, Task, TaskReport
@@ -23,22 +25,37 @@ RECORD_RETRY_SECONDS = 1.0
 
 
 class AgentSession:
-    """One open stream. outgoing is bounded: an agent that does not read is cut off, and comes back."""
+    """One open stream. What waits to be sent is bounded: an agent that does not read is cut off, and comes back."""
 
-    def __init__(self, host_uuid: str, close: Callable[[], None]) -> None:
+    def __init__(self, host_uuid: str) -> None:
         self.host_uuid = host_uuid
-        self.outgoing: asyncio.Queue[ConnectResponse] = asyncio.Queue(QUEUE)
-        self.close = close
         self.hypervisor_error = ""
         self.last_heard = 0
+        self._outgoing: deque[ConnectResponse] = deque()
+        self._changed = asyncio.Event()
+        self._closed = False
 
     def put(self, message: ConnectResponse) -> None:
         """Send soon."""
-        try:
-            self.outgoing.put_nowait(message)
-        except asyncio.QueueFull:
+        if len(self._outgoing) >= QUEUE:
             log.warning("host %s does not read; its session is cut off", self.host_uuid)
             self.close()
+        self._outgoing.append(message)
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._closed = True
+        self._changed.set()
+
+    async def messages(self) -> AsyncIterator[ConnectResponse]:
+        """What to send, until the session is closed."""
+        while not self._closed:
+            while self._outgoing and not self._closed:
+                yield self._outgoing.popleft()
+            self._changed.clear()
+            if not self._outgoing and not self._closed:
+                await self._changed.wait()
 
 
 class AgentSessions:
@@ -47,7 +64,7 @@ class AgentSessions:
     def __init__(self, journal: Journal, handlers: list[Any]) -> None:
         self.runner: Runner | None = None
         self._sessions: dict[str, AgentSession] = {}
-        self._own = Dispatcher(journal, handlers, self._from_own_agent)
+        self._own = Dispatcher(journal, handlers, self._from_own_agent, failpoint=failpoint.hit)
         self._background: set[asyncio.Task[None]] = set()
 
     # -- transport

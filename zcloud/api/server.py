@@ -80,6 +80,7 @@ class Server:
                         methods[rpc.name] = self._method(rpc)
                     except (Undeclared, KeyError) as error:  # UNFINISHED: to be removed when all kinds are there
                         import os
+
                         if not os.environ.get("ZCLOUD_UNFINISHED"):
                             raise
                         log.warning("unfinished: %s", error)

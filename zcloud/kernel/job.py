@@ -138,6 +138,7 @@ class Job(Resource, kind="job"):
             aggregate.task_uuid = ""
             if self.again:
                 aggregate.index = self.index
+                aggregate.mark(self.index, StepState.UNDONE if self.undo else StepState.DONE)
             elif self.undo:
                 aggregate.index = self.index - 1
                 aggregate.mark(self.index, StepState.UNDONE)
