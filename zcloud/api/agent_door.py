@@ -90,7 +90,7 @@ class AgentDoor:
         wanted = SIMULATOR if host.hypervisor_type == "Simulator" else f"host/{host_uuid}"
         return "" if wanted in names else f"the certificate is not that of host {host_uuid}"
 
-    async def _read(self, session: AgentSession, requests: AsyncIterator[ConnectRequest], over: asyncio.Event) -> None:
+    async def _read(self, session: AgentSession, requests: AsyncIterator[ConnectRequest]) -> None:
         try:
             while True:
                 try:

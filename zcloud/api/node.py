@@ -26,6 +26,7 @@ from zcloud.kernel import failpoint
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.job import ENDED
 from zcloud.kernel.log import Log
+from zcloud.kernel.record import Record
 from zcloud.kernel.recorder import SqliteRecorder
 from zcloud.kernel.runner import Runner
 from zcloud.kernel.vault import Vault
@@ -92,12 +93,19 @@ class Node:
         await first_start.run(self)
         self.door = AgentDoor(self)
         await self.runner.start()
+        self.cloud.log.listen(self._forget_removed)
         await self.door.start(agents, enrolment)
         self.hosts.start(await self.views.where("host"))
         self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         log.info("serving on %s, agents on %s", self.address, self.door.agent_endpoint)
+
+    def _forget_removed(self, records: list[Record]) -> None:
+        """The agent of a host that is gone has no business here any more."""
+        for record in records:
+            if record.topic.endswith("_host.Removed"):
+                self.agents.drop(record.resource_uuid)
 
     async def stop(self) -> None:
         """Stop serving; what is accepted is in the log."""
