@@ -1,0 +1,24 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cloud import ServerProcess, running_server
+from zcloud.kernel import failpoint
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that only need one; a test that stops it starts one of its own."""
+    with running_server(tmp_path_factory.mktemp("server") / "data") as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _no_failpoints() -> Iterator[None]:
+    """What a test armed, the next does not meet."""
+    yield
+    failpoint.disarm()
