@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, event, select
 import zcloud.domain
 import zcloud.processes
 from agents.node.handlers import node_handlers
+from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
 from projections.follower import Follower
 from projections.schema.registry import ReadModels
@@ -46,7 +47,7 @@ def load_everything() -> None:
 class Node:
     """zcloud serve, without its command line. directory holds the log, the read models, keys and certificates."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, agent_base: str = AGENT_BASE) -> None:
         load_everything()
         load_handlers()
         failpoint.arm_from_environment()
@@ -62,7 +63,7 @@ class Node:
         self.follower = Follower(self.cloud.log, self.engine, self.models)
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.growth = Growth(self.cloud.log)
-        self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers())
+        self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
         self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors)

@@ -9,6 +9,7 @@ import logging
 import signal
 from pathlib import Path
 
+from agents.node.kvm_agent import AGENT_BASE
 from zcloud.api.node import Node
 
 
@@ -19,6 +20,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--listen", default="127.0.0.1:50051", help="address of the API (default: 127.0.0.1:50051)")
     parser.add_argument("--listen-agents", default="127.0.0.1:50052", help="address of agents' sessions (mutual TLS)")
     parser.add_argument("--listen-enrolment", default="127.0.0.1:50053", help="address of agents' enrolment (TLS)")
+    parser.add_argument(
+        "--agent-base", default=AGENT_BASE, help=f"directory on hosts for agents (default: {AGENT_BASE})"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -30,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    node = Node(Path(options.data))
+    node = Node(Path(options.data), options.agent_base)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
