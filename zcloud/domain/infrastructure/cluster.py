@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, invalid, precondition
+from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, Switched
 
 HYPERVISORS = ("KVM", "Simulator")
@@ -44,3 +48,63 @@ class Cluster(Switched, kind="cluster"):
                 f'cluster "{self.name}" holds {self.hypervisor_type} hosts, not {hypervisor_type} ones',
                 hypervisor_type=self.hypervisor_type,
             )
+
+
+class ClusterAttachments(Companion, of="cluster", role="attachments"):
+    """What is attached to a cluster, as the cluster shows it; the storage or network decides, in the same append."""
+
+    primary_storage_uuids: tuple[str, ...] = ()
+    l2_network_uuids: tuple[str, ...] = ()
+
+    class PrimaryStorageAttached(Event):
+        """The cluster's hosts may keep volumes there."""
+
+        primary_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.primary_storage_uuids = (*aggregate.primary_storage_uuids, self.primary_storage_uuid)
+
+    class PrimaryStorageDetached(Event):
+        """They no longer may."""
+
+        primary_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            kept = tuple(u for u in aggregate.primary_storage_uuids if u != self.primary_storage_uuid)
+            aggregate.primary_storage_uuids = kept
+
+    class L2NetworkAttached(Event):
+        """The cluster's hosts may connect VMs to it."""
+
+        l2_network_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.l2_network_uuids = (*aggregate.l2_network_uuids, self.l2_network_uuid)
+
+    class L2NetworkDetached(Event):
+        """They no longer may."""
+
+        l2_network_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.l2_network_uuids = tuple(u for u in aggregate.l2_network_uuids if u != self.l2_network_uuid)
+
+    def attach_primary_storage(self, uuid: str) -> None:
+        """Attaching again is no event."""
+        if uuid not in self.primary_storage_uuids:
+            self.trigger(self.PrimaryStorageAttached(primary_storage_uuid=uuid))
+
+    def detach_primary_storage(self, uuid: str) -> None:
+        """What is not attached needs no event."""
+        if uuid in self.primary_storage_uuids:
+            self.trigger(self.PrimaryStorageDetached(primary_storage_uuid=uuid))
+
+    def attach_l2_network(self, uuid: str) -> None:
+        """Attaching again is no event."""
+        if uuid not in self.l2_network_uuids:
+            self.trigger(self.L2NetworkAttached(l2_network_uuid=uuid))
+
+    def detach_l2_network(self, uuid: str) -> None:
+        """What is not attached needs no event."""
+        if uuid in self.l2_network_uuids:
+            self.trigger(self.L2NetworkDetached(l2_network_uuid=uuid))
