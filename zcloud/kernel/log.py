@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.record import Append, Record
 from zcloud.kernel.recorder import RequestTaken, SqliteRecorder
 
+log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
 
 
@@ -122,6 +124,9 @@ class Log:
             outcome = self.recorder.append_batch(appends)
         except (PersistenceError, OSError) as error:
             return [unavailable(f"the log could not be written: {error}") for _ in appends]
+        except Exception as error:  # a fault of ours must not end the writer, nor leave callers waiting
+            log.exception("a batch could not be written")
+            return [unavailable(f"the log could not be written: {type(error).__name__}") for _ in appends]
         failpoint.hit("commit.after")
         return [Conflict(str(r)) if isinstance(r, IntegrityError) else r for r in outcome]
 

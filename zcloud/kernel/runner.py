@@ -116,14 +116,18 @@ class Runner:
 
     async def ended(self, job_uuid: str, timeout: float) -> bool:
         """Wait until a job has ended; False when the time is over first."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ended.setdefault(job_uuid, []).append(future)
         job = await self.cloud.load(job_uuid)
         if isinstance(job, Job) and job.ended:
             return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._ended.setdefault(job_uuid, [])
+        waiting.append(future)
         try:
             await asyncio.wait_for(future, timeout)
         except TimeoutError:
+            waiting.remove(future)
+            if not waiting:
+                self._ended.pop(job_uuid, None)
             return False
         return True
 
