@@ -126,7 +126,7 @@ class Runner:
             await asyncio.wait_for(future, timeout)
         except TimeoutError:
             waiting.remove(future)
-            if not waiting:
+            if not waiting and self._ended.get(job_uuid) is waiting:
                 self._ended.pop(job_uuid, None)
             return False
         return True
