@@ -42,6 +42,7 @@ class Cloud:
         self.ports: dict[str, Any] = {}
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
         self._last_time = log.recorder.last_time()
+        log.on_failure(self._drop)
 
     # -- loading
 
@@ -85,16 +86,11 @@ class Cloud:
             append = self._prepare(unit, request)
             if not append.records and request is None:
                 return Decision(value, [], self.log.head)
-            future = self.log.submit(append)
             self._keep(unit)
             try:
-                records = await future
+                records = await self.log.submit(append)
             except Conflict:
-                self._forget(unit)
                 continue
-            except BaseException:
-                self._forget(unit)
-                raise
             return Decision(value, records, records[-1].position if records else self.log.head)
         raise Refused(
             Code.ABORTED, Reason.VERSION_MOVED, "others keep changing the same resources; try again in a moment"
@@ -168,9 +164,15 @@ class Cloud:
             self._cache[stream] = kept
             self._cache.move_to_end(stream)
 
-    def _forget(self, unit: Unit) -> None:
-        for stream in unit.seen:
-            self._cache.pop(stream, None)
+    def _drop(self, append: Append, error: Exception) -> None:
+        """What was decided and not written is forgotten, with all that rests on it; so is what was read too old."""
+        for stream, base in append.bases.items():
+            head = self._cache.get(stream)
+            if head is not None and head.version > base:
+                del self._cache[stream]
+        if isinstance(error, Conflict):
+            for stream in (*append.bases, *append.guards):
+                self._cache.pop(stream, None)
 
 
 def replay(records: list[Record], companion: type[Aggregate] | None = None) -> Aggregate | None:

@@ -16,6 +16,7 @@ from zcloud.kernel.record import Append, Record
 from zcloud.kernel.recorder import RequestTaken, SqliteRecorder
 
 log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
 
 
@@ -23,17 +24,22 @@ class Log:
     """Hands decisions to the writer in order, and answers each when its batch is durable.
 
     A decision may rest on one that is not durable yet. When that one fails, so does every later one that
-    rests on it: the writer remembers at which version a stream failed until it is written rightly.
+    rests on it: the writer remembers at which version a stream failed, until those who decide have been told.
     """
 
     def __init__(self, recorder: SqliteRecorder) -> None:
         self.recorder = recorder
         self.head = recorder.head()
-        self._queue: deque[tuple[Append, asyncio.Future[list[Record]]]] = deque()
+        self._queue: deque[tuple[Append, asyncio.Future[list[Record]], int]] = deque()
         self._ready = threading.Condition()
-        self._failed: dict[str, int] = {}
+        self._submitted = 0
+        # Stream -> the version that failed, and the newest submission that failed there.
+        self._failed: dict[str, tuple[int, int]] = {}
+        # Stream -> the newest failure that was told, and the last submission that may not have known of it.
+        self._told: dict[str, tuple[int, int]] = {}
         self._closing = False
         self._listeners: list[Callable[[list[Record]], None]] = []
+        self._mourners: list[Callable[[Append, Exception], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -57,6 +63,10 @@ class Log:
         """Call it in the event loop with each committed batch, in order."""
         self._listeners.append(listener)
 
+    def on_failure(self, mourner: Callable[[Append, Exception], None]) -> None:
+        """Call it in the event loop with each decision that was not written, before anybody decides again."""
+        self._mourners.append(mourner)
+
     # -- writing
 
     def submit(self, append: Append) -> asyncio.Future[list[Record]]:
@@ -64,11 +74,14 @@ class Log:
         assert self._loop is not None, "the log was not started"
         future: asyncio.Future[list[Record]] = self._loop.create_future()
         with self._ready:
-            if self._closing:
-                future.set_exception(unavailable("the server is stopping"))
-            else:
-                self._queue.append((append, future))
+            if not self._closing:
+                self._submitted += 1
+                self._queue.append((append, future, self._submitted))
                 self._ready.notify()
+                return future
+        refusal = unavailable("the server is stopping")
+        self._mourn(append, refusal)
+        future.set_exception(refusal)
         return future
 
     def _write(self) -> None:
@@ -79,65 +92,78 @@ class Log:
                 if not self._queue:
                     return
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_BATCH))]
-            results = self._commit([append for append, _ in batch])
+            results = self._commit([(append, number) for append, _, number in batch])
             assert self._loop is not None
-            futures = [future for _, future in batch]
-            self._loop.call_soon_threadsafe(self._answer, futures, results)
+            self._loop.call_soon_threadsafe(self._answer, batch, results)
 
-    def _commit(self, batch: list[Append]) -> list[list[Record] | Exception]:
+    def _commit(self, batch: list[tuple[Append, int]]) -> list[list[Record] | Exception]:
         """Write one batch; never raises. A decision that rests on a failed one fails before it is tried."""
         results: dict[int, list[Record] | Exception] = {}
         run: list[int] = []
 
         def flush() -> None:
             if run:
-                outcome = self._try([batch[i] for i in run])
+                outcome = self._try([batch[i][0] for i in run])
                 for i, result in zip(run, outcome, strict=True):
                     results[i] = result
-                    self._remember(batch[i], result)
+                    self._remember(*batch[i], result)
                 run.clear()
 
-        for i, append in enumerate(batch):
-            if any(self._rests_on_failed(s, v) for s, v in (*append.bases.items(), *append.guards.items())):
-                flush()
+        for i, (append, number) in enumerate(batch):
+            if any(self._rests_on_failed(s, v, number) for s, v in (*append.bases.items(), *append.guards.items())):
                 results[i] = Conflict("an earlier change of the same resource failed")
-                self._remember(append, results[i])
+                self._remember(append, number, results[i])
             else:
                 run.append(i)
         flush()
         return [results[i] for i in range(len(batch))]
 
-    def _rests_on_failed(self, stream: str, version: int) -> bool:
+    def _rests_on_failed(self, stream: str, version: int, number: int) -> bool:
         failed = self._failed.get(stream)
-        return failed is not None and version >= failed
+        if failed is None:
+            return False
+        told, last = self._told.get(stream, (0, 0))
+        if told >= failed[1] and number > last:
+            # It was decided on what is in the log: that stream's failures are over.
+            del self._failed[stream]
+            return False
+        return version >= failed[0]
 
-    def _remember(self, append: Append, result: list[Record] | Exception) -> None:
+    def _remember(self, append: Append, number: int, result: list[Record] | Exception) -> None:
         for stream, base in append.bases.items():
             if isinstance(result, Exception):
-                self._failed[stream] = min(self._failed.get(stream, base + 1), base + 1)
+                before = self._failed.get(stream, (base + 1, 0))
+                self._failed[stream] = (min(before[0], base + 1), number)
             else:
                 self._failed.pop(stream, None)
 
     def _try(self, appends: list[Append]) -> list[list[Record] | Exception]:
-        failpoint.hit("commit.before")
         try:
+            failpoint.hit("commit.before")
             outcome = self.recorder.append_batch(appends)
-        except (PersistenceError, OSError) as error:
+            failpoint.hit("commit.after")
+        except Exception as error:  # whatever it was, the writer lives on, and nobody waits for ever
+            if not isinstance(error, (PersistenceError, OSError)):
+                log.exception("the log's writer met something unforeseen")
             return [unavailable(f"the log could not be written: {error}") for _ in appends]
-        except Exception as error:  # a fault of ours must not end the writer, nor leave callers waiting
-            log.exception("a batch could not be written")
-            return [unavailable(f"the log could not be written: {type(error).__name__}") for _ in appends]
-        failpoint.hit("commit.after")
         return [Conflict(str(r)) if isinstance(r, IntegrityError) else r for r in outcome]
 
-    def _answer(self, futures: list[asyncio.Future[list[Record]]], results: list[list[Record] | Exception]) -> None:
+    def _answer(
+        self, batch: list[tuple[Append, asyncio.Future[list[Record]], int]], results: list[list[Record] | Exception]
+    ) -> None:
         written: list[Record] = []
-        for result in results:
-            if not isinstance(result, Exception):
+        for (append, _, number), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                self._mourn(append, result)
+                self._told.update(dict.fromkeys(append.bases, (number, self._submitted)))
+            else:
                 written.extend(result)
         if written:
+            if written[0].position > self.head + 1:  # a commit whose answer was lost had happened
+                missed = self.recorder.read_all(self.head, written[0].position - self.head - 1)
+                written = [*missed, *written]
             self.head = written[-1].position
-        for future, result in zip(futures, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, Exception):
@@ -147,6 +173,10 @@ class Log:
         if written:
             for listener in self._listeners:
                 listener(written)
+
+    def _mourn(self, append: Append, error: Exception) -> None:
+        for mourner in self._mourners:
+            mourner(append, error)
 
 
 def unavailable(message: str) -> Refused:

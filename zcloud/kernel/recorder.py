@@ -105,20 +105,27 @@ class SqliteRecorder(ProcessRecorder):
     # -- writing
 
     def append_batch(self, appends: Sequence[Append]) -> list[list[Record] | Exception]:
-        """Commit many decisions at once; one that conflicts fails alone.
+        """Commit many decisions at once; one that conflicts fails alone, with those that rest on it.
 
         Gives for each the records with their positions, or IntegrityError, or RequestTaken.
         """
         outcomes: list[list[Record] | Exception] = []
+        # By stream, the version that failed in this batch: another writer's change may have the same number.
+        failed: dict[str, int] = {}
         with self._transaction() as c:
             position = self._head(c)
             for append in appends:
                 c.execute("SAVEPOINT one")
                 try:
+                    for stream, expected in (*append.bases.items(), *append.guards.items()):
+                        if expected >= failed.get(stream, expected + 1):
+                            raise IntegrityError(f"an earlier change of {stream} failed")
                     records = self._append(c, append, position)
                 except (IntegrityError, RequestTaken) as error:
                     c.execute("ROLLBACK TO one")
                     outcomes.append(error)
+                    for stream, base in append.bases.items():
+                        failed[stream] = min(failed.get(stream, base + 1), base + 1)
                 else:
                     position += len(records)
                     outcomes.append(records)
