@@ -1,0 +1,127 @@
+"""VM instance: what a user asked for (VM-01). What became of it lies in streams of its own: status and NICs."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from zcloud.kernel.event import Event
+from zcloud.kernel.resource import Creation, Resource
+
+
+class DesiredState(enum.Enum):
+    """What the user asked for last; nothing that happens by itself changes it."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+    PAUSED = "Paused"
+    DESTROYED = "Destroyed"
+
+
+class CreationStrategy(enum.Enum):
+    """What a new VM is brought to (VM-02)."""
+
+    INSTANT_START = "InstantStart"
+    JUST_CREATE = "JustCreate"
+    CREATE_STOPPED = "CreateStopped"
+    CREATED_PAUSED = "CreatedPaused"
+
+
+WANTED = {
+    CreationStrategy.INSTANT_START: DesiredState.RUNNING,
+    CreationStrategy.JUST_CREATE: DesiredState.STOPPED,
+    CreationStrategy.CREATE_STOPPED: DesiredState.STOPPED,
+    CreationStrategy.CREATED_PAUSED: DesiredState.PAUSED,
+}
+
+
+class VmInstance(Resource, kind="vm_instance"):
+    """memory_size: bytes. The offering is where the numbers came from; they stay when it changes or goes."""
+
+    parents = {  # noqa: RUF012
+        "host": "host_uuid",
+        "l3_network": "vm_nics.l3_network_uuid",
+        "ip_range": "vm_nics.ip_range_uuid",
+        "instance_offering": "instance_offering_uuid",
+    }
+    delete_workflow = "delete_resource"
+
+    instance_offering_uuid: str = ""
+    image_uuid: str = ""
+    root_volume_uuid: str = ""
+    primary_storage_uuid: str = ""
+    cpu_num: int = 0
+    memory_size: int = 0
+    platform: str = ""
+    allocator_strategy: str = ""
+    desired_state: DesiredState = DesiredState.RUNNING
+
+    class Created(Creation):
+        """A VM was asked for. primary_storage_uuid: only when a certain one was asked for."""
+
+        zone_uuid: str
+        instance_offering_uuid: str = ""
+        image_uuid: str
+        root_volume_uuid: str
+        primary_storage_uuid: str = ""
+        cpu_num: int
+        memory_size: int
+        platform: str
+        allocator_strategy: str
+        desired_state: DesiredState
+
+    class DesiredStateChanged(Event):
+        """A user asked for another state; a stop that was asked for is never turned round by the system."""
+
+        desired_state: DesiredState
+
+    class OfferingLost(Event):
+        """The offering was deleted; the VM keeps its numbers."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.instance_offering_uuid = ""
+
+    def create(
+        self,
+        *,
+        name: str,
+        zone_uuid: str,
+        image_uuid: str,
+        root_volume_uuid: str,
+        cpu_num: int,
+        memory_size: int,
+        platform: str,
+        allocator_strategy: str,
+        strategy: CreationStrategy = CreationStrategy.INSTANT_START,
+        description: str = "",
+        instance_offering_uuid: str = "",
+        primary_storage_uuid: str = "",
+    ) -> None:
+        """Plan it; the caller makes its volume, NICs and claims in the same unit."""
+        self.trigger(
+            self.Created(
+                name=name,
+                description=description,
+                account_uuid=self.account_uuid,
+                zone_uuid=zone_uuid,
+                instance_offering_uuid=instance_offering_uuid,
+                image_uuid=image_uuid,
+                root_volume_uuid=root_volume_uuid,
+                primary_storage_uuid=primary_storage_uuid,
+                cpu_num=cpu_num,
+                memory_size=memory_size,
+                platform=platform,
+                allocator_strategy=allocator_strategy,
+                desired_state=WANTED[strategy],
+            )
+        )
+
+    def desire(self, state: DesiredState) -> None:
+        """Remember what the user wants; wanting the same again is no event."""
+        if state is not self.desired_state:
+            self.trigger(self.DesiredStateChanged(desired_state=state))
+
+    def lose_offering(self) -> None:
+        """The reference is dropped, the numbers stay."""
+        if self.instance_offering_uuid:
+            self.trigger(self.OfferingLost())
