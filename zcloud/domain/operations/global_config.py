@@ -1,0 +1,116 @@
+"""Global configuration: the settings of the cloud as an operator has them, and how decisions read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcloud.domain.operations.settings import KNOWN, Setting, known, size_in_bytes, words_of
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.event import Event
+from zcloud.kernel.resource import Creation, Resource
+from zcloud.kernel.unit import Unit
+
+
+class GlobalConfig(Resource, kind="global_config"):
+    """One setting. Every known one exists from the first start, with its default."""
+
+    category: str = ""
+    value: str = ""
+    default_value: str = ""
+    # An operator chose the value: a default that moves with an upgrade leaves it alone.
+    chosen: bool = False
+
+    class Created(Creation):
+        """A setting became known."""
+
+        category: str
+        value: str
+        default_value: str
+
+    class ValueChanged(Event):
+        """An operator chose a value, or went back to the default."""
+
+        value: str
+        chosen: bool
+
+    class Redefined(Event):
+        """Another version of the software has another default or description."""
+
+        default_value: str
+        description: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.default_value, aggregate.description = self.default_value, self.description
+            if not aggregate.chosen:
+                aggregate.value = self.default_value
+
+    def create(self, setting: Setting) -> None:
+        """Make it known, with its default."""
+        self.trigger(
+            self.Created(
+                name=setting.name,
+                description=setting.description,
+                account_uuid=self.account_uuid,
+                category=setting.category,
+                value=setting.default,
+                default_value=setting.default,
+            )
+        )
+
+    def redefine(self, setting: Setting) -> None:
+        """Follow the software; what is the same is no event."""
+        if (setting.default, setting.description) != (self.default_value, self.description):
+            self.trigger(self.Redefined(default_value=setting.default, description=setting.description))
+
+    def set(self, value: str | None) -> None:
+        """None for the default. Raises INVALID_ARGUMENT; the same value is no event."""
+        setting = known(self.category, self.name)
+        if value is not None:
+            setting.must_take(value)
+        new, chosen = (setting.default, False) if value is None else (value, True)
+        if (new, chosen) != (self.value, self.chosen):
+            self.trigger(self.ValueChanged(value=new, chosen=chosen))
+
+
+async def make_known(unit: Unit, owner: str) -> None:
+    """Let every known setting exist, as this version of the software defines it; for each start of a node."""
+    for setting in KNOWN:
+        found = await unit.find(GlobalConfig, setting.uuid)
+        if found is None:
+            (await unit.new(GlobalConfig, setting.uuid, account_uuid=owner)).create(setting)
+        else:
+            found.redefine(setting)
+
+
+async def setting(unit: Unit, category: str, name: str) -> str:
+    """The value that a decision goes by; the default where nobody chose another."""
+    known_setting = known(category, name)
+    found = await unit.find(GlobalConfig, known_setting.uuid)
+    return found.value if found is not None else known_setting.default
+
+
+async def setting_int(unit: Unit, category: str, name: str) -> int:
+    """A setting that is a whole number."""
+    return int(await setting(unit, category, name))
+
+
+async def setting_bytes(unit: Unit, category: str, name: str) -> int:
+    """A setting such as 1G, in bytes."""
+    return size_in_bytes(await setting(unit, category, name))
+
+
+async def setting_bool(unit: Unit, category: str, name: str) -> bool:
+    """A setting that is true or false."""
+    return await setting(unit, category, name) == "true"
+
+
+async def setting_list(unit: Unit, category: str, name: str) -> tuple[str, ...]:
+    """A comma separated setting."""
+    return words_of(await setting(unit, category, name))
+
+
+async def current(cloud: Cloud, category: str, name: str) -> str:
+    """The value outside a decision, for what watches the cloud."""
+    known_setting = known(category, name)
+    found = await cloud.load(known_setting.uuid)
+    return found.value if isinstance(found, GlobalConfig) and found.exists else known_setting.default

@@ -1,0 +1,168 @@
+"""The settings of the cloud that are known: category, name, default, what it means and what it may be."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zcloud.kernel.errors import Refused, invalid
+from zcloud.kernel.ids import derive
+
+UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d{1,15})([BKMGT]?)")
+
+# Says what would be right; empty when the text is.
+Check = Callable[[str], str]
+
+
+def size_in_bytes(text: str) -> int:
+    """1G -> 1073741824. Raises ValueError."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _size(text: str) -> str:
+    return "" if _SIZE.fullmatch(text) else "a number of bytes, or one with K, M, G or T such as 1G"
+
+
+def _number(low: int, high: int) -> Check:
+    def check(text: str) -> str:
+        good = text.isascii() and text.isdecimal() and len(text) < 12 and low <= int(text) <= high
+        return "" if good else f"a whole number from {low} to {high}"
+
+    return check
+
+
+def _one_of(*words: str) -> Check:
+    return lambda text: "" if text in words else f"one of {', '.join(words)}"
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The parts of a comma separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _networks(text: str) -> str:
+    for part in words_of(text):
+        try:
+            ipaddress.ip_network(part)
+        except ValueError:
+            return f"networks such as 10.0.0.0/8, separated by commas; {part!r} is none"
+    return ""
+
+
+def _paths(text: str) -> str:
+    for part in words_of(text):
+        if not part.startswith("/") or part.startswith("//") or posixpath.normpath(part) != part:
+            return f"absolute directories separated by commas; {part!r} is none"
+    return ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting; default and value are texts, as callers see them."""
+
+    category: str
+    name: str
+    default: str
+    description: str
+    check: Check
+
+    @property
+    def uuid(self) -> str:
+        """The same in every cloud."""
+        return derive("global_config", self.category, self.name)
+
+    def must_take(self, value: str) -> None:
+        """Raises INVALID_ARGUMENT for a value that it cannot have."""
+        right = self.check(value)
+        if right:
+            raise invalid("value", value, f"{self.category}/{self.name} must be {right}")
+
+
+_SECONDS = _number(1, 10_000_000)
+_DEGREE = _number(1, 10_000)
+_SWITCH = _one_of("true", "false")
+
+KNOWN: tuple[Setting, ...] = (
+    Setting("backupStorage", "ping.interval", "60", "Seconds between two pings of a backup storage.", _SECONDS),
+    Setting("backupStorage", "ping.parallelismDegree", "50", "Backup storages pinged at the same time.", _DEGREE),
+    Setting("backupStorage", "ping.maxFailure", "3", "Pings that must fail before it is Disconnected.", _DEGREE),
+    Setting("backupStorage", "ping.sleepPeriodAfterFailure", "1", "Seconds between failed pings.", _SECONDS),
+    Setting(
+        "backupStorage",
+        "connection.autoReconnectOnError",
+        "true",
+        "Whether a backup storage that answers pings again is reconnected without being asked.",
+        _SWITCH,
+    ),
+    Setting("backupStorage", "reservedCapacity", "1G", "Bytes that images leave free on a backup storage.", _size),
+    Setting("primaryStorage", "reservedCapacity", "1G", "Bytes that volumes leave free on a primary storage.", _size),
+    Setting(
+        "image",
+        "deletionPolicy",
+        "Delay",
+        "Deleted images: Delay and Never go to the recycle bin, Direct is expunged at once; Never is kept until asked.",
+        _one_of("Direct", "Delay", "Never"),
+    ),
+    Setting("image", "expungePeriod", "259200", "Seconds that a deleted image stays in the recycle bin.", _SECONDS),
+    Setting("image", "expungeInterval", "3600", "Seconds between two looks into the images' recycle bin.", _SECONDS),
+    Setting(
+        "image",
+        "download.allowedNetworks",
+        "",
+        "Private networks that image URLs may lead to all the same, such as 10.0.0.0/8; separated by commas.",
+        _networks,
+    ),
+    Setting(
+        "image",
+        "download.allowedPaths",
+        "",
+        "Directories of backup storages below which file:// image URLs may lead; separated by commas.",
+        _paths,
+    ),
+    Setting(
+        "vm",
+        "deletionPolicy",
+        "Delay",
+        "Deleted VMs: Delay and Never go to the recycle bin, Direct is expunged at once; Never is kept until asked.",
+        _one_of("Direct", "Delay", "Never"),
+    ),
+    Setting("vm", "expungePeriod", "604800", "Seconds that a deleted VM stays in the recycle bin.", _SECONDS),
+    Setting("vm", "expungeInterval", "3600", "Seconds between two looks into the VMs' recycle bin.", _SECONDS),
+    Setting(
+        "vm",
+        "instanceOffering.setNullWhenDeleting",
+        "true",
+        "Whether VMs forget their instance offering when that is deleted.",
+        _SWITCH,
+    ),
+    Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
+    Setting("host", "ping.interval", "60", "Seconds between two pings of a host.", _SECONDS),
+    Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
+)
+_BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}
+
+
+def known(category: str, name: str) -> Setting:
+    """The setting; an unknown one is INVALID_ARGUMENT, with the nearest that there is."""
+    found = _BY_NAME.get((category, name))
+    if found is None:
+        raise _unknown(category, name)
+    return found
+
+
+def _unknown(category: str, name: str) -> Refused:
+    categories = {setting.category for setting in KNOWN}
+    if category not in categories:
+        nearest = difflib.get_close_matches(category, sorted(categories), 1, 0)[0]
+        return invalid("category", category, f'there is no such category; the nearest is "{nearest}"')
+    names = [setting.name for setting in KNOWN if setting.category == category]
+    nearest = difflib.get_close_matches(name, names, 1, 0)[0]
+    return invalid("name", name, f'{category} has no such setting; the nearest is "{nearest}"')

@@ -1,0 +1,152 @@
+"""Room on primary storages: claims of volumes and cached images on hosts, in the append of what needs them.
+
+A claim changes two books at once, the host's and the storage's, so that they always agree. Everything here reads
+aggregates only, so that a decision that claims can be made without waiting for anything.
+"""
+
+from __future__ import annotations
+
+from zcloud.domain.infrastructure.host import Host
+from zcloud.domain.operations.global_config import setting_bytes
+from zcloud.domain.storage.host_storage import HostStorage
+from zcloud.domain.storage.image import Image, ImageFacts
+from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.primary_storage import (
+    PrimaryStorage,
+    PrimaryStorageCapacity,
+    PrimaryStorageState,
+    PrimaryStorageStatus,
+)
+from zcloud.domain.storage.status import Status
+from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.unit import Unit
+
+
+def image_key(image_uuid: str) -> str:
+    """The key by which a cached image claims room."""
+    return f"image/{image_uuid}"
+
+
+async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, image: Image | None = None) -> str:
+    """Why a volume of this virtual size cannot be made on the host; empty when it can.
+
+    image: what it is made from, which needs room as well as long as it is not cached there.
+    """
+    if storage.state is not PrimaryStorageState.ENABLED:
+        return f'primary storage "{storage.name}" is {storage.state.value}'
+    if host.cluster_uuid not in storage.attached_cluster_uuids:
+        return f'primary storage "{storage.name}" is not attached to the cluster of the host'
+    status = await unit.companion(PrimaryStorageStatus, storage)
+    if status.status is not Status.CONNECTED:
+        return f'primary storage "{storage.name}" is {status.status.value}'
+    wanted = size
+    if image is not None:
+        wanted += await _cache_need(unit, storage, host, image)
+    books = await unit.companion(HostStorage, host)
+    lack = books.lacks(storage.uuid, wanted, await setting_bytes(unit, "primaryStorage", "reservedCapacity"))
+    return f'primary storage "{storage.name}": {lack}' if lack else ""
+
+
+async def claim(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: int) -> None:
+    """Reserve bytes for a volume (key: its uuid); claiming the same again is no event. Raises RESOURCE_EXHAUSTED."""
+    books = await unit.companion(HostStorage, host)
+    share = books.shares.get(storage.uuid)
+    if share is not None and share.claims.get(key) == size:
+        return
+    lack = await lacks(unit, storage, host, size - (share.claims.get(key, 0) if share is not None else 0))
+    if lack:
+        text = f'host "{host.name}" has no room for it: {lack}'
+        raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
+    await _take(unit, storage, host, key, size)
+
+
+async def release(unit: Unit, storage: PrimaryStorage, host: Host, key: str) -> None:
+    """Give back; what is not claimed needs no event."""
+    freed = (await unit.companion(HostStorage, host)).release(storage.uuid, key)
+    if freed:
+        capacity = await unit.companion(PrimaryStorageCapacity, storage)
+        capacity.trigger(capacity.Freed(host_uuid=host.uuid, key=key, size=freed))
+
+
+async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
+    """Reserve room for an image that is to be cached; what is cached or claimed needs no event."""
+    if await _cache_need(unit, storage, host, image):
+        facts = await unit.companion(ImageFacts, image)
+        await claim(unit, storage, host, image_key(image.uuid), facts.actual_size)
+
+
+async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image_uuid: str) -> None:
+    """Give back the room of an image that did not come to be cached; a cached one keeps it."""
+    cache = await unit.companion(ImageCache, host)
+    if cache.find(storage.uuid, image_uuid) is None:
+        await release(unit, storage, host, image_key(image_uuid))
+
+
+async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Image, path: str, size: int) -> None:
+    """The image lies in the cache: a fact, which is booked whether or not there was thought to be room."""
+    books = await unit.companion(HostStorage, host)
+    share = books.shares.get(storage.uuid)
+    if share is None:
+        return  # detached meanwhile: the copy is left behind, and is found intact should the storage come back
+    if share.claims.get(image_key(image.uuid)) != size:
+        await release(unit, storage, host, image_key(image.uuid))
+        await _take(unit, storage, host, image_key(image.uuid), size)
+    (await unit.companion(ImageCache, host)).keep(storage.uuid, image.uuid, path, size)
+
+
+async def measured(unit: Unit, storage: PrimaryStorage, host: Host, total: int, available: int) -> None:
+    """The storage's directory on the host is ready and this big."""
+    (await unit.companion(HostStorage, host)).measured(storage.uuid, total, available)
+    (await unit.companion(PrimaryStorageCapacity, storage)).measured(host.uuid, total, available)
+    (await unit.companion(PrimaryStorageStatus, storage)).connected()
+
+
+async def lost(unit: Unit, host: Host) -> None:
+    """The host is not connected: storages that no other host has are Disconnected."""
+    for uuid in (await unit.companion(HostStorage, host)).shares:
+        storage = await unit.find(PrimaryStorage, uuid)
+        if storage is not None:
+            (await unit.companion(PrimaryStorageCapacity, storage)).lost(host.uuid)
+            await _reconsider(unit, storage)
+
+
+async def forget(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
+    """The host has nothing to do with the storage any more; what lies there is left behind."""
+    freed = (await unit.companion(HostStorage, host)).forget(storage.uuid)
+    (await unit.companion(PrimaryStorageCapacity, storage)).forget(host.uuid, freed)
+    (await unit.companion(ImageCache, host)).forget_storage(storage.uuid)
+    await _reconsider(unit, storage)
+
+
+async def volumes_on(unit: Unit, storage: PrimaryStorage, hosts: list[Host]) -> list[str]:
+    """Keys of the claims there that are not cached images."""
+    found: list[str] = []
+    for host in hosts:
+        share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
+        found += [key for key in share.claims if "/" not in key] if share is not None else []
+    return found
+
+
+async def _take(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: int) -> None:
+    books = await unit.companion(HostStorage, host)
+    old = books.shares[storage.uuid].claims.get(key, 0)
+    books.claim(storage.uuid, key, size)
+    capacity = await unit.companion(PrimaryStorageCapacity, storage)
+    if old:
+        capacity.trigger(capacity.Freed(host_uuid=host.uuid, key=key, size=old))
+    capacity.trigger(capacity.Allocated(host_uuid=host.uuid, key=key, size=size))
+
+
+async def _cache_need(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> int:
+    """Bytes that caching the image takes which are not claimed yet."""
+    share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
+    if share is not None and image_key(image.uuid) in share.claims:
+        return 0
+    return (await unit.companion(ImageFacts, image)).actual_size
+
+
+async def _reconsider(unit: Unit, storage: PrimaryStorage) -> None:
+    capacity = await unit.companion(PrimaryStorageCapacity, storage)
+    status = await unit.companion(PrimaryStorageStatus, storage)
+    if status.status is Status.CONNECTED and not capacity.reachable:
+        status.disconnected("no host that has it is connected")

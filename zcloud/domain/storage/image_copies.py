@@ -1,0 +1,83 @@
+"""Where images are kept, and where the next one goes: decisions over images and backup storages (BS-31, IMG-10)."""
+
+from __future__ import annotations
+
+from zcloud.domain.operations.global_config import setting_bytes
+from zcloud.domain.storage.backup_storage import (
+    BackupStorage,
+    BackupStorageCapacity,
+    BackupStorageStatus,
+    must_move_bits,
+    unusable,
+)
+from zcloud.domain.storage.image import Image, ImageFacts, must_be_usable
+from zcloud.kernel.errors import Code, Reason, Refused, precondition
+from zcloud.kernel.unit import Unit
+
+
+async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupStorage, str]:
+    """A backup storage of the zone that can give the image now, and the file's path there.
+
+    The image is Enabled and Ready. An image whose copies all lie on storages that are disabled, unreachable or of
+    other zones cannot be used, unless it is cached (IMG-10). Raises FAILED_PRECONDITION.
+    """
+    facts = await unit.companion(ImageFacts, image)
+    must_be_usable(image, facts)
+    whys = []
+    for copy in facts.copies:
+        storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
+        if storage is None:
+            continue
+        why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
+        if not why and zone_uuid not in storage.attached_zone_uuids:
+            why = f'backup storage "{storage.name}" is not attached to zone {zone_uuid}'
+        if not why:
+            return storage, copy.install_path
+        whys.append(why)
+    text = f'image "{image.name}" cannot be fetched: {"; ".join(whys) or "it has no copy"}'
+    raise precondition(Reason.WRONG_STATUS, text, image_uuid=image.uuid)
+
+
+async def room_on(unit: Unit, storage: BackupStorage) -> int:
+    """Bytes that the next image may have there."""
+    reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity")
+    return (await unit.companion(BackupStorageCapacity, storage)).room(reserved)
+
+
+async def must_have_room(unit: Unit, storage: BackupStorage) -> None:
+    """The storage can take one more image. Raises FAILED_PRECONDITION or RESOURCE_EXHAUSTED."""
+    must_move_bits(storage, await unit.companion(BackupStorageStatus, storage))
+    if await room_on(unit, storage) <= 0:
+        text = f'backup storage "{storage.name}" is full: nothing is left beside backupStorage/reservedCapacity'
+        raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text, backup_storage_uuid=storage.uuid)
+
+
+async def choose(unit: Unit, storages: list[str]) -> BackupStorage:
+    """The one with the most room among those that can take an image (BS-31). Raises RESOURCE_EXHAUSTED."""
+    best: tuple[int, BackupStorage] | None = None
+    whys = []
+    for uuid in storages:
+        storage = await unit.find(BackupStorage, uuid)
+        if storage is None or storage.deleting_job:
+            continue
+        why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
+        room = await room_on(unit, storage)
+        if not why and room <= 0:
+            why = f'backup storage "{storage.name}" is full'
+        if why:
+            whys.append(why)
+        elif best is None or room > best[0]:
+            best = (room, storage)
+    if best is None:
+        text = f"no backup storage can take an image: {'; '.join(whys[:10]) or 'there is none; add one first'}"
+        raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
+    return best[1]
+
+
+async def drop_copy(unit: Unit, image: Image, storage: BackupStorage) -> None:
+    """A copy is gone: its room is free again, and an image without any copy is no more (BS-16)."""
+    (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
+    facts = await unit.companion(ImageFacts, image)
+    facts.remove_copy(storage.uuid)
+    if not facts.copies:
+        image.remove()

@@ -1,0 +1,213 @@
+"""Primary storage: where volumes and cached images lie (PS-01). Capacity and status have streams of their own."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from zcloud.domain.storage.status import StorageStatus
+from zcloud.kernel.aggregate import Companion
+from zcloud.kernel.errors import Reason, precondition
+from zcloud.kernel.event import Event
+from zcloud.kernel.resource import Resource
+
+
+class PrimaryStorageState(enum.Enum):
+    """The administrator's decision; new volumes need Enabled."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+    MAINTENANCE = "Maintenance"
+    DELETING = "Deleting"
+
+
+class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
+    """What all kinds have in common. It is used by the hosts of the clusters it is attached to."""
+
+    parents = {"zone": "zone_uuid"}  # noqa: RUF012
+    delete_workflow = "delete_resource"
+
+    state: PrimaryStorageState = PrimaryStorageState.ENABLED
+    state_before: PrimaryStorageState = PrimaryStorageState.ENABLED
+    type: str = ""
+    url: str = ""
+    attached_cluster_uuids: tuple[str, ...] = ()
+
+    class StateChanged(Event):
+        """Enabled or Disabled by an administrator."""
+
+        state: PrimaryStorageState
+
+    class Attached(Event):
+        """The hosts of a cluster may keep volumes there."""
+
+        cluster_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.attached_cluster_uuids = (*aggregate.attached_cluster_uuids, self.cluster_uuid)
+
+    class Detached(Event):
+        """They no longer may."""
+
+        cluster_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.attached_cluster_uuids = tuple(
+                u for u in aggregate.attached_cluster_uuids if u != self.cluster_uuid
+            )
+
+    class DeletionBegun(Resource.DeletionBegun):
+        """Shown as Deleting until the job has ended."""
+
+        def apply(self, aggregate: Any) -> None:
+            super().apply(aggregate)
+            aggregate.state_before, aggregate.state = aggregate.state, PrimaryStorageState.DELETING
+
+    class DeletionAborted(Resource.DeletionAborted):
+        """A failed delete leaves it as it was."""
+
+        def apply(self, aggregate: Any) -> None:
+            super().apply(aggregate)
+            aggregate.state = aggregate.state_before
+
+    def change_state(self, state_event: str) -> None:
+        """state_event: enable or disable."""
+        if self.state is PrimaryStorageState.DELETING:
+            raise precondition(
+                Reason.BEING_DELETED,
+                f'primary storage "{self.name}" is being deleted by job {self.deleting_job}',
+                job_uuid=self.deleting_job,
+            )
+        wanted = {"enable": PrimaryStorageState.ENABLED, "disable": PrimaryStorageState.DISABLED}[state_event]
+        if wanted is not self.state:
+            self.trigger(self.StateChanged(state=wanted))
+
+    def attach(self, cluster_uuid: str, zone_uuid: str) -> None:
+        """To a cluster of its own zone, once."""
+        if zone_uuid != self.zone_uuid:
+            raise precondition(
+                Reason.NOT_SAME_ZONE,
+                f'primary storage "{self.name}" lies in zone {self.zone_uuid}, the cluster in zone {zone_uuid}',
+                zone_uuid=self.zone_uuid,
+            )
+        if cluster_uuid in self.attached_cluster_uuids:
+            text = f'primary storage "{self.name}" is attached to cluster {cluster_uuid} already'
+            raise precondition(Reason.ALREADY_ATTACHED, text, cluster_uuid=cluster_uuid)
+        self.trigger(self.Attached(cluster_uuid=cluster_uuid))
+
+    def detach(self, cluster_uuid: str) -> None:
+        """From a cluster that it is attached to."""
+        if cluster_uuid not in self.attached_cluster_uuids:
+            text = f'primary storage "{self.name}" is not attached to cluster {cluster_uuid}'
+            raise precondition(Reason.NOT_ATTACHED, text, cluster_uuid=cluster_uuid)
+        self.trigger(self.Detached(cluster_uuid=cluster_uuid))
+
+
+class PrimaryStorageStatus(StorageStatus, of="primary_storage", role="status"):
+    """A local storage is Connected while at least one host that has it is."""
+
+
+class HostSpace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one host brings to a storage, in bytes; reachable while the host is connected."""
+
+    total: int
+    available: int
+    reachable: bool = True
+
+
+class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
+    """The sums over hosts. Written in the same append as the hosts' own books (HostStorage), so that they agree."""
+
+    hosts: dict[str, HostSpace] = {}  # noqa: RUF012 - replaced by folds
+    allocated: int = 0
+
+    class HostMeasured(Event):
+        """A host has the storage, and this much of it."""
+
+        host_uuid: str
+        total: int
+        available: int
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.hosts = {**aggregate.hosts, self.host_uuid: HostSpace(self.total, self.available)}
+
+    class HostLost(Event):
+        """The host is not connected: what lies there cannot be used for now."""
+
+        host_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            old = aggregate.hosts[self.host_uuid]
+            aggregate.hosts = {**aggregate.hosts, self.host_uuid: HostSpace(old.total, old.available, False)}
+
+    class HostForgotten(Event):
+        """The host is no longer one of the storage's. freed: bytes that were claimed there."""
+
+        host_uuid: str
+        freed: int = 0
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.hosts = {u: space for u, space in aggregate.hosts.items() if u != self.host_uuid}
+            aggregate.allocated -= self.freed
+
+    class Allocated(Event):
+        """Something on a host needs this much."""
+
+        host_uuid: str
+        key: str
+        size: int
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.allocated += self.size
+
+    class Freed(Event):
+        """It needs it no longer."""
+
+        host_uuid: str
+        key: str
+        size: int
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.allocated -= self.size
+
+    @property
+    def total_capacity(self) -> int:
+        """Bytes that may be given out to volumes by their virtual size."""
+        return self.total_physical_capacity
+
+    @property
+    def available_capacity(self) -> int:
+        """Bytes not given out."""
+        return max(0, self.total_capacity - self.allocated)
+
+    @property
+    def total_physical_capacity(self) -> int:
+        """Bytes of the file systems."""
+        return sum(space.total for space in self.hosts.values())
+
+    @property
+    def available_physical_capacity(self) -> int:
+        """Bytes that were free in them when each was measured."""
+        return sum(space.available for space in self.hosts.values())
+
+    @property
+    def reachable(self) -> bool:
+        """Whether any host that has the storage is connected."""
+        return any(space.reachable for space in self.hosts.values())
+
+    def measured(self, host_uuid: str, total: int, available: int) -> None:
+        """A host has said what it has; the same again is no event."""
+        if self.hosts.get(host_uuid) != HostSpace(total, available):
+            self.trigger(self.HostMeasured(host_uuid=host_uuid, total=total, available=available))
+
+    def lost(self, host_uuid: str) -> None:
+        """A host is not connected any more."""
+        if host_uuid in self.hosts and self.hosts[host_uuid].reachable:
+            self.trigger(self.HostLost(host_uuid=host_uuid))
+
+    def forget(self, host_uuid: str, freed: int) -> None:
+        """A host is gone, or its cluster is detached."""
+        if host_uuid in self.hosts or freed:
+            self.trigger(self.HostForgotten(host_uuid=host_uuid, freed=freed))

@@ -1,0 +1,49 @@
+"""Brings images into the cache of a host's primary storage, for whatever workflow needs them there (IMG-02)."""
+
+from __future__ import annotations
+
+from zcloud.domain.infrastructure.host import Host
+from zcloud.domain.storage import allocation
+from zcloud.domain.storage.image import Image, ImageFacts
+from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.image_copies import usable_copy
+from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import Task
+from zcloud.processes.storage.reach import reach
+from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask
+
+
+def cache_path(storage: PrimaryStorage, image: Image) -> str:
+    """Where the cached image lies on a host: what a root volume's backing file is."""
+    return f"{storage.url}/imagecache/template/{image.uuid}/{image.uuid}.{image.format.suffix}"
+
+
+async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: str) -> Task | None:
+    """What the host must do to have the image in its cache; None when it is there. Changes nothing.
+
+    A cached image is used even when no backup storage can give it any more (IMG-10); otherwise usable_copy refuses.
+    """
+    host = await unit.get(Host, host_uuid)
+    if (await unit.companion(ImageCache, host)).find(storage.uuid, image.uuid) is not None:
+        return None
+    source, path = await usable_copy(unit, image, host.zone_uuid)
+    facts = await unit.companion(ImageFacts, image)
+    return Task(
+        host_uuid,
+        CacheImageTask(
+            source=reach(unit, source),
+            source_path=path,
+            cache_path=cache_path(storage, image),
+            sha256=facts.sha256,
+            actual_size=facts.actual_size,
+        ),
+    )
+
+
+async def cached(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: str, result: CacheImageResult) -> None:
+    """The report of cache_task: the image lies in the host's cache, and its room is booked."""
+    host = await unit.get(Host, host_uuid)
+    facts = await unit.companion(ImageFacts, image)
+    size = result.actual_size or facts.actual_size
+    await allocation.keep_cached(unit, storage, host, image, cache_path(storage, image), size)

@@ -1,0 +1,15 @@
+"""How tasks are told to reach a backup storage, whatever its kind."""
+
+from __future__ import annotations
+
+from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.unit import Unit
+from zcloud.processes.infrastructure.ssh import ssh_target
+from zcloud.v1.host_task_pb2 import SshTarget
+
+
+def reach(unit: Unit, storage: BackupStorage) -> SshTarget:
+    """The target with its secrets in clear; for task arguments only."""
+    assert isinstance(storage, SftpBackupStorage), f"no way to backup storages of type {storage.type} is known"
+    return ssh_target(unit, storage.hostname, storage)
