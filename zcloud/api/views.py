@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from projections.follower import Follower
 from projections.schema.registry import ReadModels
@@ -30,10 +30,10 @@ class Views:
             statement = statement.where(table.c[column] == value)
         return await self._scalars(statement)
 
-    async def holding(self, kind: str, field: str, value: str) -> list[str]:
-        """Uuids of the resources of a kind whose list holds a value."""
+    async def holding(self, kind: str, field: str, value: str, column: str = "value") -> list[str]:
+        """Uuids of the resources of a kind whose list holds a value; column: the one of a list of messages."""
         side = self._models[kind].sides[field]
-        return await self._scalars(select(side.c.resource_uuid).where(side.c.value == value).distinct())
+        return await self._scalars(select(side.c.resource_uuid).where(side.c[column] == value).distinct())
 
     async def owned(self, kind: str, account_uuid: str) -> list[str]:
         """Uuids of the resources of a kind that an account owns."""
@@ -50,5 +50,14 @@ class Views:
         def read() -> list[str]:
             with self._engine.connect() as connection:
                 return list(connection.execute(statement).scalars())
+
+        return await asyncio.to_thread(read)
+
+    async def _all(self, statement: Any) -> list[dict[str, Any]]:
+        await self._follower.reached(self._cloud.log.head)
+
+        def read() -> list[dict[str, Any]]:
+            with self._engine.connect() as connection:
+                return [dict(row) for row in connection.execute(statement).mappings()]
 
         return await asyncio.to_thread(read)

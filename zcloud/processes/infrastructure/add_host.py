@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import Workflow
+from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.infrastructure import connect
-from zcloud.processes.infrastructure.prepare import PREPARE
+from zcloud.processes.infrastructure.prepare import preparations
 
 
 class AddHost(Workflow, name="add_host", version=1, title="add host"):
     """A host is kept when its first connect has succeeded."""
 
-    table = (connect.DEPLOY, connect.CONNECT, *PREPARE)
+    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
+        return (connect.DEPLOY, connect.CONNECT, *preparations())
 
     async def begin(self, unit: Unit, job: Job) -> None:
         await connect.begin(unit, job)

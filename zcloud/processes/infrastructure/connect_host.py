@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import Workflow
+from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.infrastructure import connect
-from zcloud.processes.infrastructure.prepare import PREPARE
+from zcloud.processes.infrastructure.prepare import preparations
 
 
 class Connecting(Workflow, name="connect_host", version=1, title="connect host"):
     """The agent is there already."""
 
-    table = (connect.CONNECT, *PREPARE)
+    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
+        return (connect.CONNECT, *preparations())
 
     async def begin(self, unit: Unit, job: Job) -> None:
         await connect.begin(unit, job)
@@ -27,4 +30,5 @@ class Connecting(Workflow, name="connect_host", version=1, title="connect host")
 class Reconnect(Connecting, name="reconnect_host", version=1, title="reconnect host"):
     """Installs the agent again first, which upgrades it."""
 
-    table = (connect.REDEPLOY, connect.CONNECT, *PREPARE)
+    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
+        return (connect.REDEPLOY, *super().steps(args))

@@ -4,4 +4,15 @@ from __future__ import annotations
 
 from zcloud.kernel.workflow import Step
 
-PREPARE: tuple[Step, ...] = ()
+_steps: dict[str, Step] = {}
+
+
+def prepare(step: Step) -> Step:
+    """Let every connect of a host run this step as well; steps run in the order of their names."""
+    _steps[step.name] = step
+    return step
+
+
+def preparations() -> tuple[Step, ...]:
+    """All of them; the order is the same on every node."""
+    return tuple(step for _, step in sorted(_steps.items()))
