@@ -54,6 +54,8 @@ class JobStep(msgspec.Struct, frozen=True, omit_defaults=True):
 class Job(Resource, kind="job"):
     """The saga of one workflow on one resource."""
 
+    goes_with_owner = False
+
     state: JobState = JobState.WAITING
     workflow: str = ""
     workflow_version: int = 1

@@ -41,6 +41,8 @@ class Resource(Aggregate):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     parents: ClassVar[dict[str, str]] = {}
+    # Whether it is deleted with the account that owns it; what is history, or part of the account itself, is not.
+    goes_with_owner: ClassVar[bool] = True
     # The workflow that deletes it, where hosts must act; empty when an event is enough.
     delete_workflow: ClassVar[str] = ""
 

@@ -317,11 +317,13 @@ class Runner:
         queue.trigger(JobQueue.Left(job_uuid=job.uuid))
         while queue.jobs:
             following = await unit.get(Job, queue.jobs[0])
+            before = unit.savepoint()
             try:
                 await workflow(following.workflow, following.workflow_version).begin(unit, following)
                 following.trigger(Job.Started())
                 return
             except Refused as refused:
+                unit.roll_back(before)  # what it had begun to change when it refused
                 following.trigger(Job.Finished(state=JobState.FAILED, error=refused.message))
                 queue.trigger(JobQueue.Left(job_uuid=following.uuid))
 
@@ -350,9 +352,16 @@ def _step(job: Job) -> Step:
     return flow.steps(job.args)[job.index]
 
 
+def _may_fail(job: Job) -> bool:
+    step = _step(job)
+    if ("undo" if job.undoing else "do") in step.forgive:
+        return True
+    return not job.undoing and step.tolerant and job.args.get("mode") == "Enforcing"
+
+
 def _fail(job: Job, reason: str, error: str) -> None:
-    if not job.undoing and job.index < len(job.steps) and _step(job).tolerant and job.args.get("mode") == "Enforcing":
-        job.trigger(Job.StepSkipped(index=job.index, reason=f"passed over ({reason}): {error}"))
+    if 0 <= job.index < len(job.steps) and _may_fail(job):
+        job.trigger(Job.StepSkipped(index=job.index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
     elif job.undoing:
         job.trigger(Job.GotStuck(index=job.index, reason=reason, error=error))
     else:

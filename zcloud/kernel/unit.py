@@ -112,6 +112,19 @@ class Unit:
 
     # -- writing
 
+    def savepoint(self) -> dict[str, dict[str, Any]]:
+        """What is decided so far, to come back to."""
+        return {stream: dict(found.__dict__) for stream, (found, _) in self.seen.items() if found is not None}
+
+    def roll_back(self, to: dict[str, dict[str, Any]]) -> None:
+        """Undo what was decided since; what was read since is read again, and still guards the decision."""
+        for stream, (aggregate, _) in list(self.seen.items()):
+            if stream in to and aggregate is not None:
+                aggregate.__dict__.clear()
+                aggregate.__dict__.update(to[stream])
+            elif aggregate is not None and aggregate.pending:
+                del self.seen[stream]
+
     def because(self, aggregate: Aggregate, reason: str) -> None:
         """Say why, for the events of one aggregate; otherwise the caller's reason stands."""
         self.reasons[aggregate.stream] = reason

@@ -45,7 +45,7 @@ class Step:
     done and undone take the result into aggregates, in the same append that records the report.
     timeout: seconds until no report means unknown. repeat: one thing after another, until do gives None; what is
     done must show in what do looks at. tolerant: with mode=Enforcing in the job's arguments, a failure is recorded
-    and passed over.
+    and passed over. forgive: which of "do" and "undo" may fail in any case, recorded and passed over.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Step:
     timeout: int = 600
     repeat: bool = False
     tolerant: bool = False
+    forgive: tuple[str, ...] = ()
 
 
 class Workflow:

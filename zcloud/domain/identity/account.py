@@ -22,7 +22,10 @@ class AccountType(enum.Enum):
 
 
 class Account(Resource, kind="account"):
-    """Owns itself, so that it may rename itself and change its password."""
+    """Owns itself, so that it may rename itself and change its password. What it owns is deleted with it."""
+
+    delete_workflow = "delete_resource"
+    goes_with_owner = False
 
     type: AccountType = AccountType.NORMAL
     password_hash: str = ""
@@ -55,10 +58,11 @@ class Account(Resource, kind="account"):
         """Set another password."""
         self.trigger(self.PasswordChanged(password_hash=password_hash))
 
-    def must_be_removable(self) -> None:
+    def begin_deletion(self, job_uuid: str) -> None:
         """The admin account stays."""
         if self.type is AccountType.ADMIN:
             raise precondition(Reason.STILL_IN_USE, "the admin account can't be deleted; a cloud needs one")
+        super().begin_deletion(job_uuid)
 
 
 class LoginName(Resource, kind="login_name"):

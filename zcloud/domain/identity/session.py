@@ -27,6 +27,8 @@ def uuid_of(token: str) -> str:
 class Session(Resource, kind="session"):
     """Ends two hours after it was opened or renewed, or by logging out."""
 
+    goes_with_owner = False
+
     account_name: str = ""
     expired_date: int = 0
     source: str = ""

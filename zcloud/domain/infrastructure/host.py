@@ -173,6 +173,11 @@ class HostCapacity(Companion, of="host", role="capacity"):
             raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_HOST_AVAILABLE, text)
         self.trigger(self.Claimed(vm_instance_uuid=vm_instance_uuid, cpu_num=cpu_num, memory_size=memory_size))
 
+    def occupy(self, vm_instance_uuid: str, cpu_num: int, memory_size: int) -> None:
+        """It uses this much, as a fact: booked whether or not there was thought to be room."""
+        if self.claims.get(vm_instance_uuid) != (cpu_num, memory_size):
+            self.trigger(self.Claimed(vm_instance_uuid=vm_instance_uuid, cpu_num=cpu_num, memory_size=memory_size))
+
     def release(self, vm_instance_uuid: str) -> None:
         """Give back; what is not claimed needs no event."""
         if vm_instance_uuid in self.claims:
