@@ -360,12 +360,15 @@ def _may_fail(job: Job) -> bool:
 
 
 def _fail(job: Job, reason: str, error: str) -> None:
-    if 0 <= job.index < len(job.steps) and _may_fail(job):
-        job.trigger(Job.StepSkipped(index=job.index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
+    step = _step(job) if 0 <= job.index < len(job.steps) else None
+    index = min(max(job.index, 0), len(job.steps) - 1)
+    if job.undoing and step is not None and reason in step.forgive:
+        job.trigger(Job.StepSkipped(index=index, undo=True, reason=f"could not be undone ({reason}): {error}"))
     elif job.undoing:
-        job.trigger(Job.GotStuck(index=job.index, reason=reason, error=error))
+        job.trigger(Job.GotStuck(index=index, reason=reason, error=error))
+    elif step is not None and step.tolerant and job.args.get("mode") == "Enforcing":
+        job.trigger(Job.StepSkipped(index=index, reason=f"passed over ({reason}): {error}"))
     else:
-        index = min(max(job.index, 0), len(job.steps) - 1)
         job.trigger(Job.StepFailed(index=index, reason=reason, error=error))
 
 

@@ -57,6 +57,7 @@ class Step:
     repeat: bool = False
     tolerant: bool = False
     forgive: tuple[str, ...] = ()
+    forgive: tuple[str, ...] = ()
 
 
 class Workflow:
