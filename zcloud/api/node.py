@@ -32,6 +32,7 @@ from zcloud.kernel.recorder import SqliteRecorder
 from zcloud.kernel.runner import Runner
 from zcloud.kernel.vault import Vault
 from zcloud.processes.infrastructure.host_watch import HostWatch
+from zcloud.processes.watch import WATCHES
 from zcloud.v1 import options_pb2
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Node:
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
         self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors)
+        self.watches = [made(self.cloud) for made in WATCHES]
         self.door: AgentDoor | None = None
         self.server: Server | None = None
         self.address = ""
@@ -100,6 +102,8 @@ class Node:
         self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
+        for watch in self.watches:
+            watch.start()
         log.info("serving on %s, agents on %s", self.address, self.door.agent_endpoint)
 
     def _forget_removed(self, records: list[Record]) -> None:
@@ -112,6 +116,8 @@ class Node:
         """Stop serving; what is accepted is in the log."""
         if self.server is not None:
             await self.server.stop()
+        for watch in self.watches:
+            await watch.close()
         await self.hosts.close()
         await self.runner.close()
         await self.agents.close()

@@ -10,6 +10,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.infrastructure import connect
 from zcloud.processes.infrastructure.prepare import preparations
+from zcloud.processes.operations.deletion import CLEANUP
 
 
 class AddHost(Workflow, name="add_host", version=1, title="add host"):
@@ -26,5 +27,7 @@ class AddHost(Workflow, name="add_host", version=1, title="add host"):
 
     async def fail(self, unit: Unit, job: Job) -> None:
         host = await unit.get(Host, job.resource_uuid)
+        for cleanup in CLEANUP.get("host", ()):
+            await cleanup(unit, host)
         unit.because(host, f"it could not be added: {job.error}")
         host.remove()

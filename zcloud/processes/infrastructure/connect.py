@@ -10,6 +10,7 @@ from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import NODE, Step, Task
+from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED
 from zcloud.processes.infrastructure.ssh import ssh_target
 from zcloud.v1.host_task_pb2 import ConnectHostResult, ConnectHostTask, DeployKvmAgentResult, DeployKvmAgentTask
 from zcloud.v1.host_task_pb2 import RemoveKvmAgentTask as RemoveTask
@@ -28,6 +29,8 @@ async def begin(unit: Unit, job: Job) -> None:
     if isinstance(host, KvmHost):
         token = await unit.new(EnrollToken, uuid_of(token_of(unit, job)), account_uuid=host.account_uuid)
         token.create(identity=f"host/{host.uuid}", now=unit.now)
+    for hook in ON_BEGIN:
+        await hook(unit, host)
 
 
 async def deploy(unit: Unit, job: Job) -> Task | None:
@@ -78,6 +81,8 @@ async def succeed(unit: Unit, job: Job) -> None:
     facts: dict[str, Any] = job.results.get("connect", {})
     status = await unit.companion(HostStatus, host)
     status.connected(facts.get("hypervisor_version", ""), facts.get("os_version", ""))
+    for hook in ON_CONNECTED:
+        await hook(unit, host)
 
 
 async def fail(unit: Unit, job: Job) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from zcloud.domain.infrastructure.host import Host
+from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step
 
+Hook = Callable[[Unit, Host], Awaitable[None]]
+
 _steps: dict[str, Step] = {}
+# In the append with which a connect begins, and in the one that makes the host Connected.
+ON_BEGIN: list[Hook] = []
+ON_CONNECTED: list[Hook] = []
 
 
 def prepare(step: Step) -> Step:
