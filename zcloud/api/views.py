@@ -35,6 +35,37 @@ class Views:
         side = self._models[kind].sides[field]
         return await self._scalars(select(side.c.resource_uuid).where(side.c[column] == value).distinct())
 
+    async def referring(self, kind: str, field: str, uuid: str) -> list[str]:
+        """Uuids of the resources of a kind that name another: in a field, a list, or parts of a list (part.field)."""
+        if kind not in self._models:
+            return []
+        if field == "account_uuid":
+            return await self.owned(kind, uuid)
+        if field in self._models[kind].table.c:
+            return await self.where(kind, **{field: uuid})
+        name, _, column = field.partition(".")
+        return await self.holding(kind, name, uuid, column or "value")
+
+    async def rows(self, kind: str, *columns: str) -> list[dict[str, Any]]:
+        """These columns of all resources of a kind, absent texts as empty ones; enums in short form."""
+        table = self._models[kind].table
+        found = await self._all(select(*(table.c[column] for column in columns)))
+        return [{name: "" if value is None else value for name, value in row.items()} for row in found]
+
+    async def lists(self, kind: str, field: str) -> dict[str, list[str]]:
+        """What a list of each resource of a kind holds, by uuid."""
+        side = self._models[kind].sides[field]
+        found: dict[str, list[str]] = {}
+        for row in await self._all(select(side.c.resource_uuid, side.c.value).order_by(side.c.idx)):
+            found.setdefault(row["resource_uuid"], []).append(row["value"])
+        return found
+
+    async def tally(self, kind: str, column: str) -> dict[str, int]:
+        """How many resources of a kind have each value."""
+        by = self._models[kind].table.c[column]
+        found = await self._all(select(by.label("value"), func.count().label("number")).group_by(by))
+        return {row["value"]: row["number"] for row in found if row["value"]}
+
     async def owned(self, kind: str, account_uuid: str) -> list[str]:
         """Uuids of the resources of a kind that an account owns."""
         table = self._models[kind].table
