@@ -57,7 +57,6 @@ class Step:
     repeat: bool = False
     tolerant: bool = False
     forgive: tuple[str, ...] = ()
-    forgive: tuple[str, ...] = ()
 
 
 class Workflow:
