@@ -352,22 +352,18 @@ def _step(job: Job) -> Step:
     return flow.steps(job.args)[job.index]
 
 
-def _may_fail(job: Job) -> bool:
-    step = _step(job)
-    if ("undo" if job.undoing else "do") in step.forgive:
-        return True
-    return not job.undoing and step.tolerant and job.args.get("mode") == "Enforcing"
+def _may_fail(step: Step, job: Job, reason: str) -> bool:
+    if job.undoing:
+        return "undo" in step.forgive or reason in step.out_of_reach
+    return "do" in step.forgive or (step.tolerant and job.args.get("mode") == "Enforcing")
 
 
 def _fail(job: Job, reason: str, error: str) -> None:
-    step = _step(job) if 0 <= job.index < len(job.steps) else None
     index = min(max(job.index, 0), len(job.steps) - 1)
-    if job.undoing and step is not None and reason in step.forgive:
-        job.trigger(Job.StepSkipped(index=index, undo=True, reason=f"could not be undone ({reason}): {error}"))
+    if 0 <= job.index < len(job.steps) and _may_fail(_step(job), job, reason):
+        job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
     elif job.undoing:
         job.trigger(Job.GotStuck(index=index, reason=reason, error=error))
-    elif step is not None and step.tolerant and job.args.get("mode") == "Enforcing":
-        job.trigger(Job.StepSkipped(index=index, reason=f"passed over ({reason}): {error}"))
     else:
         job.trigger(Job.StepFailed(index=index, reason=reason, error=error))
 

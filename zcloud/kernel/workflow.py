@@ -46,6 +46,7 @@ class Step:
     timeout: seconds until no report means unknown. repeat: one thing after another, until do gives None; what is
     done must show in what do looks at. tolerant: with mode=Enforcing in the job's arguments, a failure is recorded
     and passed over. forgive: which of "do" and "undo" may fail in any case, recorded and passed over.
+    out_of_reach: reasons for which a failed undo is passed over: what can't be reached is of no harm there.
     """
 
     name: str
