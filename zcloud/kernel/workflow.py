@@ -59,6 +59,7 @@ class Step:
     repeat: bool = False
     tolerant: bool = False
     forgive: tuple[str, ...] = ()
+    out_of_reach: tuple[str, ...] = ()
 
 
 class Workflow:
