@@ -352,20 +352,16 @@ def _step(job: Job) -> Step:
     return flow.steps(job.args)[job.index]
 
 
-def _may_fail(job: Job, reason: str) -> bool:
-    if not 0 <= job.index < len(job.steps):
-        return False
-    step = _step(job)
+def _may_fail(step: Step, job: Job, reason: str) -> bool:
     if job.undoing:
-        return "undo" in step.forgive or reason in step.forgive
+        return "undo" in step.forgive or reason in step.out_of_reach
     return "do" in step.forgive or (step.tolerant and job.args.get("mode") == "Enforcing")
 
 
 def _fail(job: Job, reason: str, error: str) -> None:
     index = min(max(job.index, 0), len(job.steps) - 1)
-    if _may_fail(job, reason):
-        what = "could not be undone" if job.undoing else "passed over"
-        job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"{what} ({reason}): {error}"))
+    if 0 <= job.index < len(job.steps) and _may_fail(_step(job), job, reason):
+        job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
     elif job.undoing:
         job.trigger(Job.GotStuck(index=index, reason=reason, error=error))
     else:
