@@ -37,6 +37,12 @@ class Thing(Switched, kind="toy_thing"):
         def apply(self, aggregate: Any) -> None:
             aggregate.items = (*aggregate.items, self.item)
 
+    class Emptied(Event):
+        item: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.items = tuple(i for i in aggregate.items if i != self.item)
+
     def create(self, *, name: str, inside: str = "") -> None:
         self.trigger(self.Created(name=name, account_uuid=self.account_uuid, inside=inside))
 
@@ -44,6 +50,10 @@ class Thing(Switched, kind="toy_thing"):
         if item in self.items:
             raise precondition(Reason.WRONG_STATE, f"{item} is in it already")
         self.trigger(self.Filled(item=item))
+
+    def empty(self, item: str) -> None:
+        if item in self.items:
+            self.trigger(self.Emptied(item=item))
 
 
 class Weight(Companion, of="toy_thing", role="weight"):

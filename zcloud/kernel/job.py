@@ -159,13 +159,12 @@ class Job(Resource, kind="job"):
         def apply(self, aggregate: Any) -> None:
             aggregate.task_uuid = ""
             aggregate.index = self.index - 1 if self.undo else self.index + 1
-            if not self.undo:
-                # A repeated step that finds nothing more was done, not skipped.
-                if aggregate.steps[self.index].state is not StepState.DONE or self.reason:
-                    aggregate.mark(self.index, StepState.SKIPPED, self.reason)
-            elif self.reason:
+            if self.reason:
                 aggregate.mark(self.index, StepState.SKIPPED, self.reason)
-                aggregate.state = JobState.UNDOING
+                aggregate.state = JobState.UNDOING if aggregate.undoing else JobState.RUNNING
+            elif not self.undo and aggregate.steps[self.index].state is not StepState.DONE:
+                # A repeated step that finds nothing more was done, not skipped.
+                aggregate.mark(self.index, StepState.SKIPPED)
 
     class StepFailed(Event):
         """The report said no, or none came in time: then what happened is unknown, and is undone all the same."""
@@ -213,10 +212,10 @@ class Job(Resource, kind="job"):
             aggregate.mark(self.index, StepState.FAILED, self.error)
 
     class Retried(Event):
-        """An operator had the failed undo tried again."""
+        """An operator had what failed tried again."""
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.state = JobState.UNDOING
+            aggregate.state = JobState.UNDOING if aggregate.undoing else JobState.RUNNING
 
     class Finished(Event):
         """Succeeded, Failed or Canceled."""
@@ -271,11 +270,12 @@ class Job(Resource, kind="job"):
         self.trigger(self.Retried())
 
     def skip(self) -> None:
-        """Go on without the failed undo; what it leaves behind is named in the step's error."""
+        """Go on without what failed; what it leaves behind is named in the step's error."""
         self._must_be_stuck()
-        left = self.steps[self.index].error
+        index = min(max(self.index, 0), len(self.steps) - 1)
+        left = self.steps[index].error
         self.trigger(
-            self.StepSkipped(index=self.index, undo=True, reason=f"skipped by an operator; left behind: {left}")
+            self.StepSkipped(index=index, undo=self.undoing, reason=f"skipped by an operator; left behind: {left}")
         )
 
     def _must_be_stuck(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from zcloud.kernel.job import Job, JobQueue
+from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 
@@ -141,3 +141,12 @@ async def submit(
         await flow.begin(unit, job)
         job.trigger(Job.Started())
     return job
+
+
+async def cancel(unit: Unit, job: Job) -> None:
+    """Between steps; one that waits for its turn has nothing to undo and ends at once."""
+    waits = job.state is JobState.WAITING
+    job.cancel()
+    if waits:
+        job.trigger(Job.Finished(state=JobState.CANCELED, error="cancelled on request"))
+        (await unit.companion_of(JobQueue, job.resource_uuid)).trigger(JobQueue.Left(job_uuid=job.uuid))

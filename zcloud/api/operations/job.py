@@ -12,6 +12,7 @@ from zcloud.api.handlers import command, query, stream
 from zcloud.api.reading import fetch
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import cancel
 from zcloud.v1 import job_pb2 as pb
 
 ENDED = (pb.Job.STATE_SUCCEEDED, pb.Job.STATE_FAILED, pb.Job.STATE_CANCELED)
@@ -68,7 +69,7 @@ async def watch_job(call: Call, request: pb.WatchJobRequest) -> AsyncIterator[pb
 async def cancel_job(call: Call, unit: Unit, request: Any) -> Job:
     """Between steps; the running step is asked to give up."""
     job = await unit.get(Job, request.uuid)
-    job.cancel()
+    await cancel(unit, job)
     return job
 
 
