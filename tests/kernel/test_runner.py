@@ -143,6 +143,24 @@ def test_an_undo_that_fails_rests_visibly_until_it_is_retried(tmp_path: Path) ->
     driven(tmp_path, body)
 
 
+def test_a_retry_at_the_very_moment_of_getting_stuck_is_not_lost(tmp_path: Path) -> None:
+    async def body(works: Works, uuid: str) -> None:
+        retries = []
+
+        def hear(records: list[Any]) -> None:
+            if any(r.topic == "job.GotStuck" for r in records):
+                works.agent.fails.clear()
+                retries.append(asyncio.ensure_future(works.tell(job, "retry")))
+
+        works.kernel.log.listen(hear)
+        works.agent.fails = {"do c", "undo b"}
+        job = await works.submit("toy_build", uuid)
+        assert (await works.end(job)).state is JobState.FAILED
+        assert len(retries) == 1
+
+    driven(tmp_path, body)
+
+
 def test_an_operator_may_go_on_without_an_undo_and_what_is_left_is_named(tmp_path: Path) -> None:
     async def body(works: Works, uuid: str) -> None:
         job = await stuck(works, uuid)

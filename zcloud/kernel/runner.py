@@ -69,6 +69,7 @@ class Runner:
         self.progress: dict[str, tuple[int, str]] = {}
         self._active = active
         self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
         self._pending: dict[str, tuple[str, Sending | None]] = {}  # task uuid -> job uuid, what is sent
         self._wake: dict[str, asyncio.Event] = {}
         self._ended: dict[str, list[asyncio.Future[None]]] = {}
@@ -109,10 +110,20 @@ class Runner:
             self._wake[job_uuid].set()
 
     def _drive(self, job_uuid: str) -> None:
-        if not self._closing and job_uuid not in self._drivers:
-            task = asyncio.get_running_loop().create_task(self._run(job_uuid), name=f"job-{job_uuid}")
-            self._drivers[job_uuid] = task
-            task.add_done_callback(lambda _: self._drivers.pop(job_uuid, None))
+        if self._closing:
+            return
+        if job_uuid in self._drivers:  # which may be about to end, with nothing to do: it looks once more
+            self._again.add(job_uuid)
+            return
+        task = asyncio.get_running_loop().create_task(self._run(job_uuid), name=f"job-{job_uuid}")
+        self._drivers[job_uuid] = task
+        task.add_done_callback(lambda _: self._rested(job_uuid))
+
+    def _rested(self, job_uuid: str) -> None:
+        del self._drivers[job_uuid]
+        if job_uuid in self._again:
+            self._again.discard(job_uuid)
+            self._drive(job_uuid)
 
     async def ended(self, job_uuid: str, timeout: float) -> bool:
         """Wait until a job has ended; False when the time is over first."""
