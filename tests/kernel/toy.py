@@ -15,8 +15,8 @@ from zcloud.kernel.event import Event
 from zcloud.kernel.ids import SeededIds
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import RequestRecord
-from zcloud.kernel.recorder import SqliteRecorder
 from zcloud.kernel.resource import Creation, Switched
+from zcloud.kernel.store.sqlite import SqliteRecorder
 from zcloud.kernel.unit import Unit
 
 OWNER = Actor("a" * 32, "owner", "", "test")

@@ -28,8 +28,8 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.job import ENDED
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Record
-from zcloud.kernel.recorder import SqliteRecorder
 from zcloud.kernel.runner import Runner
+from zcloud.kernel.store import open_store
 from zcloud.kernel.vault import Vault
 from zcloud.processes.infrastructure.host_watch import HostWatch
 from zcloud.processes.watch import WATCHES
@@ -56,7 +56,7 @@ class Node:
         self.directory = directory
         self.vault = Vault.at(directory / "vault.key")
         self.authority = Authority(directory / "pki")
-        self.recorder = SqliteRecorder(directory / "log.db")
+        self.recorder = open_store(directory)
         self.cloud = Cloud(Log(self.recorder))
         self.models = ReadModels.of_api()
         self.engine = create_engine(f"sqlite:///{directory / 'views.db'}")

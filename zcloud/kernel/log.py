@@ -13,9 +13,8 @@ from eventsourcing.persistence import IntegrityError, PersistenceError
 from zcloud.kernel import failpoint
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.record import Append, Record
-from zcloud.kernel.recorder import RequestTaken, SqliteRecorder
+from zcloud.kernel.store import RequestTaken, Store
 
-log = logging.getLogger(__name__)
 log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
 
@@ -27,7 +26,7 @@ class Log:
     rests on it: the writer remembers at which version a stream failed, until those who decide have been told.
     """
 
-    def __init__(self, recorder: SqliteRecorder) -> None:
+    def __init__(self, recorder: Store) -> None:
         self.recorder = recorder
         self.head = recorder.head()
         self._queue: deque[tuple[Append, asyncio.Future[list[Record]], int]] = deque()

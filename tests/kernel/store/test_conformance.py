@@ -12,7 +12,7 @@ from eventsourcing.tests.persistence import (
     TrackingRecorderTestCase,
 )
 
-from zcloud.kernel.recorder import SqliteRecorder
+from zcloud.kernel.store.sqlite import SqliteRecorder
 
 
 class OnFile:

@@ -1,0 +1,86 @@
+"""Where the log lies: what the kernel asks of a store, whichever it is, and which one an address names."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from eventsourcing.persistence import ProcessRecorder
+
+from zcloud.kernel.record import Append, Record, RequestRecord
+
+POSTGRESQL = ("postgresql://", "postgres://")
+
+
+class RequestTaken(Exception):
+    """This request id is in the log already."""
+
+
+class Store(ProcessRecorder):
+    """An append-only log with one global order, gap-free and in order of commit, and what is atomic with it.
+
+    Besides, the eventsourcing library's recorder interfaces. A store that is away raises the library's
+    OperationalError within seconds; it is used again as soon as it is back.
+    """
+
+    # Whether other nodes may write to it too: then positions between this node's own are theirs.
+    shared: bool = False
+
+    @abstractmethod
+    def append_batch(self, appends: Sequence[Append]) -> list[list[Record] | Exception]:
+        """Commit many decisions at once; one that conflicts fails alone, with those that rest on it.
+
+        Gives for each the records as they were written (with positions, and with times that the store may have
+        moved on so that they grow with position), or IntegrityError, or RequestTaken. One thread calls it.
+        """
+
+    @abstractmethod
+    def read_stream(self, stream: str, after: int = 0, upto: int | None = None, by: int | None = None) -> list[Record]:
+        """One aggregate's events after a version, up to a version, up to a global position."""
+
+    @abstractmethod
+    def read_all(self, after: int, limit: int) -> list[Record]:
+        """The log itself, in order, after a position."""
+
+    @abstractmethod
+    def read_positions(self, positions: Sequence[int]) -> list[Record]:
+        """The events at these positions, in order."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """Position of the newest event, 0 when there is none."""
+
+    @abstractmethod
+    def last_time(self) -> int:
+        """Time of the newest event, 0 when there is none."""
+
+    @abstractmethod
+    def find_request(self, account_uuid: str, request_id: str) -> RequestRecord | None:
+        """The first answer to a request id."""
+
+    @abstractmethod
+    def forget_requests(self, before: int) -> int:
+        """Drop answers older than a time; returns how many."""
+
+    @abstractmethod
+    def incarnation(self, make: str) -> str:
+        """The store's own identity, made at its first start."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every connection; the store can't be used afterwards."""
+
+
+def open_store(directory: Path, address: str = "") -> Store:
+    """The store at an address (postgresql://…); without one, SQLite in the directory."""
+    if not address:
+        from zcloud.kernel.store.sqlite import SqliteRecorder
+
+        return SqliteRecorder(directory / "log.db")
+    if not address.startswith(POSTGRESQL):
+        raise ValueError(f"{address.partition(':')[0]} is no kind of store; use postgresql://host/database")
+    # The driver costs a moment and some memory, which a node on SQLite need not spend.
+    from zcloud.kernel.store.postgres import PostgresRecorder
+
+    return PostgresRecorder(address)

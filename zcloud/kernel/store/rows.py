@@ -1,0 +1,88 @@
+"""Records as rows of the table of events: the columns, and both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from zcloud.kernel.context import Actor
+from zcloud.kernel.record import Record
+
+COLUMNS = (
+    "position",
+    "stream",
+    "version",
+    "topic",
+    "state",
+    "time",
+    "schema",
+    "kind",
+    "resource_uuid",
+    "owner_uuid",
+    "zone_uuid",
+    "actor",
+    "origin",
+    "request_id",
+    "causation_id",
+    "correlation_id",
+    "reason",
+    "job_uuid",
+)
+_actor_decoder = msgspec.json.Decoder(Actor)
+
+
+def stream_name(originator_id: UUID | str) -> str:
+    """How a stream is named in the store."""
+    return originator_id.hex if isinstance(originator_id, UUID) else originator_id
+
+
+def row_of(r: Record) -> tuple[Any, ...]:
+    """A record's values in the order of the columns."""
+    return (
+        r.position,
+        stream_name(r.originator_id),
+        r.originator_version,
+        r.topic,
+        r.state,
+        r.time,
+        r.schema,
+        r.kind,
+        r.resource_uuid,
+        r.owner_uuid,
+        r.zone_uuid,
+        msgspec.json.encode(r.actor),
+        r.origin,
+        r.request_id,
+        r.causation_id,
+        r.correlation_id,
+        r.reason,
+        r.job_uuid,
+    )
+
+
+def record_of(row: Sequence[Any], id_type: type[UUID] | type[str]) -> Record:
+    """The record of a row."""
+    stream = row[1]
+    return Record(
+        UUID(stream) if id_type is UUID else stream,
+        row[2],
+        row[3],
+        row[4],
+        position=row[0],
+        time=row[5],
+        schema=row[6],
+        kind=row[7],
+        resource_uuid=row[8],
+        owner_uuid=row[9],
+        zone_uuid=row[10],
+        actor=_actor_decoder.decode(row[11]),
+        origin=row[12],
+        request_id=row[13],
+        causation_id=row[14],
+        correlation_id=row[15],
+        reason=row[16],
+        job_uuid=row[17],
+    )
