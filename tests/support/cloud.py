@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,11 @@ class Client:
 class ServerProcess:
     """A real `zcloud serve` on free ports. kill() and start() again are what a power cut is."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
+        self._arguments = arguments
         self.address = ""
         self.output = directory.parent / f"{directory.name}.out"
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
@@ -170,6 +173,7 @@ class ServerProcess:
         argv = [sys.executable, "-m", "zcloud.cli.main", "serve", "--data", str(self.directory)]
         for option in ("--listen", "--listen-agents", "--listen-enrolment"):
             argv += [option, "127.0.0.1:0"]
+        argv += self._arguments
         begins = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
