@@ -45,8 +45,7 @@ class Step:
     done and undone take the result into aggregates, in the same append that records the report.
     timeout: seconds until no report means unknown. repeat: one thing after another, until do gives None; what is
     done must show in what do looks at. tolerant: with mode=Enforcing in the job's arguments, a failure is recorded
-    and passed over. forgive: what is recorded and passed over in any case: "do" or "undo" for every
-    failure of that, or the reason of an undo's failure (UNREACHABLE).
+    and passed over. forgive: which of "do" and "undo" may fail in any case, recorded and passed over.
     out_of_reach: reasons for which a failed undo is passed over: what can't be reached is of no harm there.
     """
 
