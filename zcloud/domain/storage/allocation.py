@@ -22,9 +22,9 @@ from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
 
 
-def image_key(image_uuid: str) -> str:
+def image_key(image: Image) -> str:
     """The key by which a cached image claims room."""
-    return f"image/{image_uuid}"
+    return f"image/{image.cache_name}"
 
 
 async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, image: Image | None = None) -> str:
@@ -72,14 +72,14 @@ async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
     """Reserve room for an image that is to be cached; what is cached or claimed needs no event."""
     if await _cache_need(unit, storage, host, image):
         facts = await unit.companion(ImageFacts, image)
-        await claim(unit, storage, host, image_key(image.uuid), facts.actual_size)
+        await claim(unit, storage, host, image_key(image), facts.actual_size)
 
 
-async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image_uuid: str) -> None:
+async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
     """Give back the room of an image that did not come to be cached; a cached one keeps it."""
     cache = await unit.companion(ImageCache, host)
-    if cache.find(storage.uuid, image_uuid) is None:
-        await release(unit, storage, host, image_key(image_uuid))
+    if cache.find(storage.uuid, image.cache_name) is None:
+        await release(unit, storage, host, image_key(image))
 
 
 async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Image, path: str, size: int) -> None:
@@ -88,10 +88,10 @@ async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
     share = books.shares.get(storage.uuid)
     if share is None:
         return  # detached meanwhile: the copy is left behind, and is found intact should the storage come back
-    if share.claims.get(image_key(image.uuid)) != size:
-        await release(unit, storage, host, image_key(image.uuid))
-        await _take(unit, storage, host, image_key(image.uuid), size)
-    (await unit.companion(ImageCache, host)).keep(storage.uuid, image.uuid, path, size)
+    if share.claims.get(image_key(image)) != size:
+        await release(unit, storage, host, image_key(image))
+        await _take(unit, storage, host, image_key(image), size)
+    (await unit.companion(ImageCache, host)).keep(storage.uuid, image.cache_name, path, size)
 
 
 async def measured(unit: Unit, storage: PrimaryStorage, host: Host, total: int, available: int) -> None:
@@ -140,7 +140,7 @@ async def _take(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size:
 async def _cache_need(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> int:
     """Bytes that caching the image takes which are not claimed yet."""
     share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
-    if share is not None and image_key(image.uuid) in share.claims:
+    if share is not None and image_key(image) in share.claims:
         return 0
     return (await unit.companion(ImageFacts, image)).actual_size
 

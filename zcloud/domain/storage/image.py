@@ -79,6 +79,11 @@ class Image(Switched, kind="image"):
     deleted: bool = False
     deleted_date: int = 0
 
+    @property
+    def cache_name(self) -> str:
+        """Names it in caches, which outlive it: its uuid may be used again, for another image."""
+        return f"{self.uuid}-{self.create_date:x}"
+
     class Created(Creation):
         """An image was added; it is kept when its download succeeds."""
 

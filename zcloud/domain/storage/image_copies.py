@@ -74,10 +74,10 @@ async def choose(unit: Unit, storages: list[str]) -> BackupStorage:
     return best[1]
 
 
-async def drop_copy(unit: Unit, image: Image, storage: BackupStorage) -> None:
-    """A copy is gone: its room is free again, and an image without any copy is no more (BS-16)."""
+async def drop_copy(unit: Unit, image: Image, storage: BackupStorage, *, keep: bool = False) -> None:
+    """A copy is gone: its room is free again, and an image without any copy is no more (BS-16) unless it is kept."""
     (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
     facts = await unit.companion(ImageFacts, image)
     facts.remove_copy(storage.uuid)
-    if not facts.copies:
+    if not facts.copies and not keep:
         image.remove()

@@ -82,12 +82,13 @@ class SftpBackupStorage(BackupStorage, kind="sftp_backup_storage"):
             )
         )
 
-    def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> None:
-        """access: hostname, ssh_port, username, password, private_key (the last two sealed)."""
+    def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> bool:  # type: ignore[override]
+        """access: hostname, ssh_port, username, password, private_key (the last two sealed). Whether that changed."""
         super().update(name=name, description=description)
         changed = {key: value for key, value in access.items() if value is not None and value != getattr(self, key)}
         if changed:
             self.trigger(self.AccessChanged(**changed))
+        return bool(changed)
 
     def pin(self, host_key: str) -> None:
         """Remember the server's key."""

@@ -16,7 +16,8 @@ from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask
 
 def cache_path(storage: PrimaryStorage, image: Image) -> str:
     """Where the cached image lies on a host: what a root volume's backing file is."""
-    return f"{storage.url}/imagecache/template/{image.uuid}/{image.uuid}.{image.format.suffix}"
+    name = image.cache_name
+    return f"{storage.url}/imagecache/template/{name}/{name}.{image.format.suffix}"
 
 
 async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: str) -> Task | None:
@@ -25,7 +26,7 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
     A cached image is used even when no backup storage can give it any more (IMG-10); otherwise usable_copy refuses.
     """
     host = await unit.get(Host, host_uuid)
-    if (await unit.companion(ImageCache, host)).find(storage.uuid, image.uuid) is not None:
+    if (await unit.companion(ImageCache, host)).find(storage.uuid, image.cache_name) is not None:
         return None
     source, path = await usable_copy(unit, image, host.zone_uuid)
     facts = await unit.companion(ImageFacts, image)

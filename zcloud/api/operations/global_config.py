@@ -1,0 +1,19 @@
+"""What is not standard about settings: they are named by category and name, and none is created by a caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcloud.api.call import Call
+from zcloud.api.handlers import command
+from zcloud.domain.operations.global_config import GlobalConfig
+from zcloud.domain.operations.settings import known
+from zcloud.kernel.unit import Unit
+
+
+@command("UpdateGlobalConfig")
+async def update_global_config(call: Call, unit: Unit, request: Any) -> GlobalConfig:
+    """Takes effect at once; an absent value is the default."""
+    config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
+    config.set(request.value if request.HasField("value") else None)
+    return config

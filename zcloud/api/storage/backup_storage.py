@@ -1,0 +1,56 @@
+"""What is not standard about backup storages: they are connected by jobs, and attached to zones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcloud.api.call import Call
+from zcloud.api.handlers import command
+from zcloud.api.standard import arguments
+from zcloud.domain.infrastructure.zone import Zone
+from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import submit
+
+
+@command("AddSftpBackupStorage")
+async def add_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> SftpBackupStorage:
+    """Kept when its first connect succeeds (BS-15)."""
+    storage = await unit.new(SftpBackupStorage, request.resource_uuid)
+    storage.create(**arguments(call, request))
+    await submit(unit, "add_backup_storage", storage)
+    return storage
+
+
+@command("UpdateSftpBackupStorage")
+async def update_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> SftpBackupStorage:
+    """Another way to reach it is tried at once."""
+    storage = await unit.usable(SftpBackupStorage, request.uuid)
+    if storage.update(**arguments(call, request)):
+        await submit(unit, "reconnect_backup_storage", storage)
+    return storage
+
+
+@command("ReconnectBackupStorage")
+async def reconnect_backup_storage(call: Call, unit: Unit, request: Any) -> BackupStorage:
+    """Connects and measures it anew (BS-10)."""
+    storage = await unit.usable(BackupStorage, request.uuid)
+    await submit(unit, "reconnect_backup_storage", storage)
+    return storage
+
+
+@command("AttachBackupStorageToZone")
+async def attach_backup_storage(call: Call, unit: Unit, request: Any) -> BackupStorage:
+    """The zone may use its images (BS-18)."""
+    storage = await unit.usable(BackupStorage, request.backup_storage_uuid)
+    storage.attach((await unit.usable(Zone, request.zone_uuid)).uuid)
+    return storage
+
+
+@command("DetachBackupStorageFromZone")
+async def detach_backup_storage(call: Call, unit: Unit, request: Any) -> BackupStorage:
+    """It no longer may; what is cached there stays usable."""
+    storage = await unit.get(BackupStorage, request.backup_storage_uuid)
+    storage.detach(request.zone_uuid)
+    return storage

@@ -1,0 +1,91 @@
+"""What is not standard about primary storages: hosts prepare them, and what is in use is not taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcloud.api.call import Call
+from zcloud.api.handlers import command
+from zcloud.api.standard import arguments, delete_mode, remove
+from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
+from zcloud.domain.infrastructure.host import Host, HostStatus, Status
+from zcloud.domain.storage import allocation
+from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageStatus
+from zcloud.kernel.errors import Reason, precondition
+from zcloud.kernel.resource import Resource
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import submit
+from zcloud.processes.storage.local_storage import detach
+
+
+@command("AddLocalPrimaryStorage")
+async def add_local_primary_storage(call: Call, unit: Unit, request: Any) -> LocalPrimaryStorage:
+    """It is Connecting until a host has it (PS-06)."""
+    storage = await unit.new(LocalPrimaryStorage, request.resource_uuid)
+    storage.create(**arguments(call, request))
+    (await unit.companion(PrimaryStorageStatus, storage)).connecting()
+    return storage
+
+
+@command("AttachPrimaryStorageToCluster")
+async def attach_primary_storage(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """Every connected host of the cluster prepares it; the others do when they connect."""
+    storage = await unit.usable(PrimaryStorage, request.primary_storage_uuid)
+    cluster = await unit.usable(Cluster, request.cluster_uuid)
+    storage.attach(cluster.uuid, cluster.zone_uuid)
+    attachments = await unit.companion(ClusterAttachments, cluster)
+    for uuid in attachments.primary_storage_uuids:
+        other = await unit.find(PrimaryStorage, uuid)
+        if other is not None and _overlap(other.url, storage.url):
+            text = f'cluster "{cluster.name}" has primary storage "{other.name}" at {other.url}: the two would mix'
+            raise precondition(Reason.OVERLAP, text, primary_storage_uuid=other.uuid)
+    attachments.attach_primary_storage(storage.uuid)
+    hosts = [host.uuid for host in await _hosts(unit, cluster) if await _is_connected(unit, host)]
+    if hosts:
+        args = {"storage": storage.uuid, "cluster": cluster.uuid, "hosts": hosts}
+        await submit(unit, "attach_primary_storage", storage, args)
+    return storage
+
+
+@command("DetachPrimaryStorageFromCluster")
+async def detach_primary_storage(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """Refused while volumes of the cluster's VMs lie there; cached images are left behind."""
+    storage = await unit.get(PrimaryStorage, request.primary_storage_uuid)
+    cluster = await unit.get(Cluster, request.cluster_uuid)
+    hosts = await _hosts(unit, cluster)
+    await _must_hold_no_volumes(unit, storage, hosts)
+    await detach(unit, storage, cluster, hosts)
+    return storage
+
+
+@command("DeletePrimaryStorage")
+async def delete_primary_storage(call: Call, unit: Unit, request: Any) -> Resource:
+    """It must be detached from all clusters first; Enforcing deletes what lies there."""
+    storage = await unit.get(PrimaryStorage, request.uuid)
+    if delete_mode(request) != "Enforcing" and storage.attached_cluster_uuids:
+        clusters = ", ".join(storage.attached_cluster_uuids[:10])
+        text = f'primary storage "{storage.name}" is attached to {clusters}; detach it first, or delete Enforcing'
+        raise precondition(Reason.STILL_IN_USE, text)
+    return await remove(call, unit, storage, request)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(other + "/") or other.startswith(one + "/")
+
+
+async def _hosts(unit: Unit, cluster: Cluster) -> list[Host]:
+    uuids = await unit.port("views").where("host", cluster_uuid=cluster.uuid)
+    return [host for uuid in uuids if (host := await unit.find(Host, uuid)) is not None]
+
+
+async def _is_connected(unit: Unit, host: Host) -> bool:
+    return (await unit.companion(HostStatus, host)).status is Status.CONNECTED
+
+
+async def _must_hold_no_volumes(unit: Unit, storage: PrimaryStorage, hosts: list[Host]) -> None:
+    volumes = await allocation.volumes_on(unit, storage, hosts)
+    if volumes:
+        named = ", ".join(volumes[:10])
+        text = f'primary storage "{storage.name}" holds {len(volumes)} volumes of VMs there ({named}); expunge them'
+        raise precondition(Reason.STILL_IN_USE, text, volumes=len(volumes))

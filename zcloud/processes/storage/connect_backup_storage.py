@@ -1,0 +1,56 @@
+"""Connects a backup storage: measures it and pins its key; one that cannot be connected when added is not kept."""
+
+from __future__ import annotations
+
+from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageStatus
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.job import Job
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.workflow import NODE, Step, Task, Workflow
+from zcloud.processes.storage.reach import reach
+from zcloud.v1.backup_storage_task_pb2 import ConnectSftpBackupStorageResult, ConnectSftpBackupStorageTask
+
+
+def connect_task(unit: Unit, storage: BackupStorage) -> Task:
+    """Also what a ping does: it changes nothing on a storage that is connected."""
+    return Task(NODE, ConnectSftpBackupStorageTask(target=reach(unit, storage), url=storage.url))
+
+
+async def connect(unit: Unit, job: Job) -> Task:
+    """The node's own agent looks at the server."""
+    return connect_task(unit, await unit.get(BackupStorage, job.resource_uuid))
+
+
+async def connected(unit: Unit, job: Job, result: ConnectSftpBackupStorageResult) -> None:
+    """The server's key is pinned and its size known."""
+    storage = await unit.get(SftpBackupStorage, job.resource_uuid)
+    storage.pin(result.host_key)
+    capacity = await unit.companion(BackupStorageCapacity, storage)
+    capacity.measured(result.total_capacity, result.available_capacity)
+
+
+class AddBackupStorage(Workflow, name="add_backup_storage", version=1, title="add backup storage"):
+    """It is kept when its first connect has succeeded (BS-15)."""
+
+    table = (Step("connect", connect, connected, timeout=120),)
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(BackupStorage, job.resource_uuid)
+        (await unit.companion(BackupStorageStatus, storage)).connecting()
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(BackupStorage, job.resource_uuid)
+        (await unit.companion(BackupStorageStatus, storage)).connected()
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(BackupStorage, job.resource_uuid)
+        unit.because(storage, f"it could not be added: {job.error}")
+        storage.remove()
+
+
+class Reconnect(AddBackupStorage, name="reconnect_backup_storage", version=1, title="reconnect backup storage"):
+    """At a node's start, on request, when its access was changed, and when it answers again (BS-10)."""
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(BackupStorage, job.resource_uuid)
+        (await unit.companion(BackupStorageStatus, storage)).disconnected(job.error)
