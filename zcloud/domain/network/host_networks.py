@@ -23,6 +23,8 @@ class HostNetworks(Companion, of="host", role="networks"):
     bridges: dict[str, Bridge] = {}  # noqa: RUF012 - replaced by folds
     # L3 networks that are gone, while their DHCP server may still run here.
     stale_dhcp: tuple[str, ...] = ()
+    # By network: the job that last saw to it that it is not here.
+    cleared_by: dict[str, str] = {}  # noqa: RUF012
 
     class BridgeApplied(Event):
         """The host has the bridge, or may have it."""
@@ -32,14 +34,18 @@ class HostNetworks(Companion, of="host", role="networks"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.bridges = {**aggregate.bridges, self.l2_network_uuid: self.bridge}
+            aggregate.cleared_by = {k: v for k, v in aggregate.cleared_by.items() if k != self.l2_network_uuid}
 
-    class BridgeRemoved(Event):
-        """It has it no more."""
+    class Cleared(Event):
+        """The bridge of an L2 network, or the DHCP server of an L3 network, is no longer here."""
 
-        l2_network_uuid: str
+        network_uuid: str
+        job_uuid: str
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.bridges = {k: v for k, v in aggregate.bridges.items() if k != self.l2_network_uuid}
+            aggregate.bridges = {k: v for k, v in aggregate.bridges.items() if k != self.network_uuid}
+            aggregate.stale_dhcp = tuple(u for u in aggregate.stale_dhcp if u != self.network_uuid)
+            aggregate.cleared_by = {**aggregate.cleared_by, self.network_uuid: self.job_uuid}
 
     class DhcpLeftBehind(Event):
         """An L3 network was removed while the host could not be reached."""
@@ -49,31 +55,22 @@ class HostNetworks(Companion, of="host", role="networks"):
         def apply(self, aggregate: Any) -> None:
             aggregate.stale_dhcp = (*aggregate.stale_dhcp, self.l3_network_uuid)
 
-    class DhcpCleared(Event):
-        """Its DHCP server was removed after all."""
-
-        l3_network_uuid: str
-
-        def apply(self, aggregate: Any) -> None:
-            aggregate.stale_dhcp = tuple(u for u in aggregate.stale_dhcp if u != self.l3_network_uuid)
-
     def applied(self, l2_network_uuid: str, physical_interface: str, job_uuid: str) -> None:
         """The same job saying so again is no event."""
         bridge = Bridge(physical_interface, job_uuid)
         if self.bridges.get(l2_network_uuid) != bridge:
             self.trigger(self.BridgeApplied(l2_network_uuid=l2_network_uuid, bridge=bridge))
 
-    def removed(self, l2_network_uuid: str) -> None:
-        """What is not there needs no event."""
-        if l2_network_uuid in self.bridges:
-            self.trigger(self.BridgeRemoved(l2_network_uuid=l2_network_uuid))
+    def cleared(self, network_uuid: str, job_uuid: str) -> None:
+        """A job has seen to it that the network is not here."""
+        self.trigger(self.Cleared(network_uuid=network_uuid, job_uuid=job_uuid))
 
     def left_behind(self, l3_network_uuid: str) -> None:
         """To be removed when the host comes back."""
         if l3_network_uuid not in self.stale_dhcp:
             self.trigger(self.DhcpLeftBehind(l3_network_uuid=l3_network_uuid))
 
-    def cleared(self, l3_network_uuid: str) -> None:
-        """Nothing is owed for it any more."""
-        if l3_network_uuid in self.stale_dhcp:
-            self.trigger(self.DhcpCleared(l3_network_uuid=l3_network_uuid))
+    def close(self) -> None:
+        """The host is gone: one made anew under its uuid begins empty."""
+        for network_uuid in (*self.bridges, *self.stale_dhcp):
+            self.cleared(network_uuid, "")

@@ -14,7 +14,8 @@ from zcloud.domain.network.l3_network import L3Network
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
-from zcloud.v1.network_task_pb2 import ApplyDhcpTask, ApplyL2NetworkTask, DhcpEntry, ReleaseDhcpTask
+from zcloud.processes.network.bridges import apply_task
+from zcloud.v1.network_task_pb2 import ApplyDhcpTask, DhcpEntry, ReleaseDhcpTask
 
 MAX_LABEL = 63
 
@@ -41,7 +42,7 @@ async def l2_task(unit: Unit, l3: L3Network, host_uuid: str) -> Task | None:
     if l3.l2_network_uuid in networks.bridges:
         return None
     l2 = await unit.get(L2Network, l3.l2_network_uuid)
-    return Task(host_uuid, apply_bridge(l2.uuid, l2.physical_interface))
+    return apply_task(host_uuid, l2.uuid, l2.physical_interface)
 
 
 async def dhcp_task(unit: Unit, l3: L3Network, host_uuid: str, entries: Sequence[DhcpEntry]) -> Task:
@@ -86,10 +87,3 @@ def hostname(vm_name: str, ip: str) -> str:
     """The VM's name as a DNS label; where nothing of it is left, one that follows from the address."""
     label = re.sub(r"[^a-z0-9]+", "-", vm_name.lower())[:MAX_LABEL].strip("-")
     return label or "ip-" + ip.replace(".", "-")
-
-
-def apply_bridge(l2_network_uuid: str, physical_interface: str) -> ApplyL2NetworkTask:
-    """The bridge with the device as its port."""
-    return ApplyL2NetworkTask(
-        l2_network_uuid=l2_network_uuid, bridge=bridge_of(l2_network_uuid), physical_interface=physical_interface
-    )
