@@ -28,6 +28,9 @@ def allocator_strategy_of(text: str) -> AllocatorStrategy:
 class InstanceOffering(Switched, kind="instance_offering"):
     """Its size is never changed, so that what was made from it can be relied on."""
 
+    # A job, since VMs that were made from it forget it first.
+    delete_workflow = "delete_resource"
+
     cpu_num: int = 0
     memory_size: int = 0
     allocator_strategy: AllocatorStrategy = AllocatorStrategy.LEAST_VM_PREFERRED
