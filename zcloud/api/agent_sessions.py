@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.journal import Journal
+from agents.runtime.task import TaskError, Work
 from zcloud.kernel import failpoint
 from zcloud.kernel.runner import Report, Runner, Sending
 from zcloud.kernel.workflow import NODE
@@ -22,6 +23,7 @@ from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, Repo
 log = logging.getLogger(__name__)
 QUEUE = 1000
 RECORD_RETRY_SECONDS = 1.0
+PROBE_SECONDS = 30.0
 
 
 class AgentSession:
@@ -64,6 +66,7 @@ class AgentSessions:
     def __init__(self, journal: Journal, handlers: list[Any]) -> None:
         self.runner: Runner | None = None
         self._sessions: dict[str, AgentSession] = {}
+        self._handlers = {handler.task.DESCRIPTOR.full_name: handler for handler in handlers}
         self._own = Dispatcher(journal, handlers, self._from_own_agent, failpoint=failpoint.hit)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -83,6 +86,18 @@ class AgentSessions:
             self._own.abort(task_uuid)
         elif target in self._sessions:
             self._sessions[target].put(ConnectResponse(abort=AbortTask(task_uuid=task_uuid)))
+
+    async def probe(self, args: Message) -> str:
+        """Have the node's own agent look at something outside any job and journal; why that failed, or nothing."""
+        handler = self._handlers[args.DESCRIPTOR.full_name]
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await handler.run(args, Work("", "", 0, lambda _percent, _detail: None))
+        except TaskError as error:
+            return error.message
+        except TimeoutError:
+            return f"no answer within {PROBE_SECONDS:.0f} s"
+        return ""
 
     # -- sessions
 

@@ -1,4 +1,4 @@
-"""What must be there before the first call: the admin account, with a random password kept in the directory."""
+"""What must be there before the first call: the admin account, its password in the directory, and the settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from zcloud.domain.identity.account import ADMIN_UUID, Account, AccountType, LoginName
 from zcloud.domain.identity.passwords import hash_password
+from zcloud.domain.operations.global_config import make_known
 from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.ids import token
 from zcloud.kernel.unit import Unit
@@ -16,6 +17,13 @@ NAME = "admin"
 
 
 async def run(node: Any) -> None:
+    """The account once; the settings at each start, since another version of the software may know others."""
+    await _make_admin(node)
+    context = Context(actor=SYSTEM, origin="first_start", reason="settings that this version knows")
+    await node.cloud.decide(context, lambda unit: make_known(unit, ADMIN_UUID))
+
+
+async def _make_admin(node: Any) -> None:
     """Make the admin account, once; the password file comes first, so that a crash between loses nobody."""
     path: Path = node.directory / "admin-password"
     if await node.cloud.load(ADMIN_UUID) is not None:

@@ -67,7 +67,7 @@ class Node:
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
         self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
-        self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors)
+        self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors, probe=self.agents.probe)
         self.watches = [made(self.cloud) for made in WATCHES]
         self.door: AgentDoor | None = None
         self.server: Server | None = None

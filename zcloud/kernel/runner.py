@@ -15,7 +15,7 @@ from zcloud.kernel import failpoint
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
-from zcloud.kernel.errors import Code, Refused
+from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
@@ -253,7 +253,14 @@ class Runner:
             self._drive(job.task_uuid)
             await self.ended(job.task_uuid, 3600)
             return
-        sending = await self._sending(job)
+        try:
+            sending = await self._sending(job)
+        except Refused as refused:
+            if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
+                raise
+            # What it is about has changed since the intent: what an earlier sending did is unknown, and is undone.
+            await self._record(job.uuid, job.task_uuid, Report(False, None, refused.reason.value, refused.message))
+            return
         self._pending[job.task_uuid] = (job.uuid, sending)
         failpoint.hit("send.before")
         self.transport.send(sending)
@@ -274,7 +281,8 @@ class Runner:
         make = step.undo if job.undoing else step.do
         unit = Unit(self.cloud, await self._context(job.uuid), self.cloud.clock.now())
         task = await make(unit, await unit.get(Job, job.uuid)) if make is not None else None
-        assert isinstance(task, Task), f"{job.workflow}.{step.name} has no task any more"
+        if not isinstance(task, Task):
+            raise precondition(Reason.WRONG_STATE, f"there is nothing to do any more for {step.name} of {job.workflow}")
         return Sending(
             job.task_uuid, job.fence, task.resource_uuid or job.resource_uuid, task.target, task.args, step.timeout
         )

@@ -72,7 +72,7 @@ class BackupStorageWatch(Watch, name="backup_storage_watch", interval=(CATEGORY,
             storage = await unit.find(BackupStorage, uuid)
             if storage is None:
                 return ""
-            error = await self.cloud.ports["probe"](connect_task(unit, storage))
+            error = await self.cloud.ports["probe"](connect_task(unit, storage).args)
             if not error:
                 return ""
         return error
