@@ -50,7 +50,7 @@ class Wish:
     pinned: str = ""
     last_host_uuid: str = ""
     reserved_memory: int = 0
-    # What is wrong with the image in a zone, and with the storages of a host; empty when nothing is.
+    # By host: what is wrong with the image there, and with the storages; empty when nothing is.
     image_faults: Mapping[str, str] = field(default_factory=dict)
     storage_faults: Mapping[str, str] = field(default_factory=dict)
     # Chance for the strategy Default, from the kernel's source.
@@ -119,8 +119,8 @@ def host_state_and_hypervisor(wish: Wish, host: Candidate) -> str:
 
 
 def image_backup_storage(wish: Wish, host: Candidate) -> str:
-    """A backup storage of the host's zone can give the image."""
-    return wish.image_faults.get(host.zone_uuid, "")
+    """A backup storage of the host's zone can give the image, or the host has it."""
+    return wish.image_faults.get(host.uuid, "")
 
 
 def host_capacity(wish: Wish, host: Candidate) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+import msgspec
+
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, Resource
 
@@ -35,6 +37,14 @@ WANTED = {
 }
 
 
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the caller wants the VM; empty: anywhere in its zone."""
+
+    cluster_uuid: str = ""
+    host_uuid: str = ""
+    primary_storage_uuid: str = ""
+
+
 class VmInstance(Resource, kind="vm_instance"):
     """memory_size: bytes. The offering is where the numbers came from; they stay when it changes or goes."""
 
@@ -49,7 +59,8 @@ class VmInstance(Resource, kind="vm_instance"):
     instance_offering_uuid: str = ""
     image_uuid: str = ""
     root_volume_uuid: str = ""
-    primary_storage_uuid: str = ""
+    # What the first start must keep to; empty: anything will do.
+    asked: Asked = Asked()
     cpu_num: int = 0
     memory_size: int = 0
     platform: str = ""
@@ -57,13 +68,13 @@ class VmInstance(Resource, kind="vm_instance"):
     desired_state: DesiredState = DesiredState.RUNNING
 
     class Created(Creation):
-        """A VM was asked for. primary_storage_uuid: only when a certain one was asked for."""
+        """A VM was asked for."""
 
         zone_uuid: str
         instance_offering_uuid: str = ""
         image_uuid: str
         root_volume_uuid: str
-        primary_storage_uuid: str = ""
+        asked: Asked = Asked()
         cpu_num: int
         memory_size: int
         platform: str
@@ -95,7 +106,7 @@ class VmInstance(Resource, kind="vm_instance"):
         strategy: CreationStrategy = CreationStrategy.INSTANT_START,
         description: str = "",
         instance_offering_uuid: str = "",
-        primary_storage_uuid: str = "",
+        asked: Asked = Asked(),  # noqa: B008 - frozen
     ) -> None:
         """Plan it; the caller makes its volume, NICs and claims in the same unit."""
         self.trigger(
@@ -107,7 +118,7 @@ class VmInstance(Resource, kind="vm_instance"):
                 instance_offering_uuid=instance_offering_uuid,
                 image_uuid=image_uuid,
                 root_volume_uuid=root_volume_uuid,
-                primary_storage_uuid=primary_storage_uuid,
+                asked=asked,
                 cpu_num=cpu_num,
                 memory_size=memory_size,
                 platform=platform,

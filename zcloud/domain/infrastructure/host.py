@@ -154,20 +154,20 @@ class HostCapacity(Companion, of="host", role="capacity"):
         if (cpu_num, memory) != (self.cpu_num, self.total_memory_capacity):
             self.trigger(self.Measured(cpu_num=cpu_num, total_memory_capacity=memory))
 
-    def lacks(self, cpu_num: int, memory_size: int) -> str:
-        """Why a VM of this size does not fit; empty when it does."""
+    def lacks(self, cpu_num: int, memory_size: int, reserved: int = RESERVED_MEMORY) -> str:
+        """Why a VM of this size does not fit; empty when it does. reserved: bytes that no VM may have."""
         if cpu_num > self.available_cpu_capacity:
             return f"{self.available_cpu_capacity} vCPUs left of {self.total_cpu_capacity}, {cpu_num} wanted"
-        left = self.available_memory_capacity - RESERVED_MEMORY
+        left = self.available_memory_capacity - reserved
         if memory_size > left:
-            return f"{max(0, left)} bytes of memory left beside the reserve of {RESERVED_MEMORY}, {memory_size} wanted"
+            return f"{max(0, left)} bytes of memory left beside the reserve of {reserved}, {memory_size} wanted"
         return ""
 
-    def claim(self, vm_instance_uuid: str, cpu_num: int, memory_size: int) -> None:
+    def claim(self, vm_instance_uuid: str, cpu_num: int, memory_size: int, reserved: int = RESERVED_MEMORY) -> None:
         """Reserve; claiming the same again is no event. Raises RESOURCE_EXHAUSTED."""
         if self.claims.get(vm_instance_uuid) == (cpu_num, memory_size):
             return
-        lack = self.lacks(cpu_num, memory_size)
+        lack = self.lacks(cpu_num, memory_size, reserved)
         if lack:
             text = f"host {self.uuid} has not enough room: {lack}"
             raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_HOST_AVAILABLE, text)

@@ -140,7 +140,7 @@ class VolumeStatus(Companion, of="volume", role="status"):
 
     def displace(self) -> None:
         """Nothing of it is left on the storage."""
-        if self.status is VolumeState.CREATING:
+        if self.status in (VolumeState.CREATING, VolumeState.READY):
             self.trigger(self.Displaced())
 
     def instantiated(self, actual_size: int) -> None:

@@ -1,0 +1,230 @@
+"""Places a VM: host, storage and addresses claimed on the books in one decision, next host when one lacks.
+
+Read models are asked first, in bulk; from the first book that is opened to the end nothing is waited for, so that many
+VMs can be placed at a time without conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from zcloud.domain.compute.host_allocator import (
+    CHAIN,
+    AllocationFilter,
+    AllocationReport,
+    Candidate,
+    RejectedHost,
+    Wish,
+    judge,
+    no_host,
+    prefer,
+)
+from zcloud.domain.compute.machine import Machine, assign_addresses, instantiated
+from zcloud.domain.compute.vm_state import VmEvent
+from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
+from zcloud.domain.network.l3_network import L3Network
+from zcloud.domain.operations.global_config import setting_bytes
+from zcloud.domain.storage import allocation
+from zcloud.domain.storage.host_storage import HostStorage
+from zcloud.domain.storage.image import Image
+from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.image_copies import usable_copy
+from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.kernel.errors import Refused
+from zcloud.kernel.resource import State
+from zcloud.kernel.unit import Unit
+
+_COLUMNS = (
+    "uuid",
+    "name",
+    "zone_uuid",
+    "cluster_uuid",
+    "state",
+    "status",
+    "hypervisor_type",
+    "available_cpu_capacity",
+    "available_memory_capacity",
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What has to be placed. image and size: of a root volume that is yet to be made."""
+
+    wish: Wish
+    image: Image | None = None
+    size: int = 0
+    primary_storage_uuid: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Where it may go; storage only when there is a volume to be made."""
+
+    report: AllocationReport
+    host: Host
+    storage: PrimaryStorage | None = None
+
+
+async def candidates(unit: Unit) -> list[Candidate]:
+    """All hosts there are, from the read models."""
+    views = unit.port("views")
+    hosts = await views.rows("host", *_COLUMNS)
+    clusters = {row["uuid"]: row["state"] for row in await views.rows("cluster", "uuid", "state")}
+    zones = {row["uuid"]: row["state"] for row in await views.rows("zone", "uuid", "state")}
+    networks = await views.lists("cluster", "l2_network_uuids")
+    storages = await views.lists("cluster", "primary_storage_uuids")
+    vms = await views.tally("vm_instance", "host_uuid")
+    return [
+        Candidate(
+            **row,
+            cluster_state=clusters.get(row["cluster_uuid"], ""),
+            zone_state=zones.get(row["zone_uuid"], ""),
+            l2_network_uuids=frozenset(networks.get(row["cluster_uuid"], ())),
+            primary_storage_uuids=tuple(storages.get(row["cluster_uuid"], ())),
+            vm_number=vms.get(row["uuid"], 0),
+        )
+        for row in hosts
+    ]
+
+
+async def survey(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> tuple[AllocationReport, list[Candidate], Wish]:
+    """The whole chain over all hosts, best first; claims nothing.
+
+    It looks through a unit of its own: what merely was looked at must not guard the decision, or no two VMs could be
+    placed at a time.
+    """
+    look = Unit(unit.cloud, unit.context, unit.now)
+    reserved = await setting_bytes(look, "kvm", "reservedMemory")
+    wish = replace(need.wish, reserved_memory=reserved, chance=unit.cloud.ids.new())
+    if need.image is not None:
+        wish = replace(wish, image_faults=await _image_faults(look, need.image, hosts))
+    left, filters = judge(wish, hosts, CHAIN[:-1])
+    if need.image is not None:
+        faults = {}
+        for candidate in left:
+            host = await look.find(Host, candidate.uuid)
+            _, fault = await _storage_of(look, need, candidate, host) if host is not None else (None, "it is gone")
+            faults[candidate.uuid] = fault
+        wish = replace(wish, storage_faults=faults)
+    left, last = judge(wish, left, CHAIN[-1:])
+    order = prefer(wish, left)
+    return AllocationReport((*filters, *last), "", tuple(host.uuid for host in order)), order, wish
+
+
+async def choose(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> Chosen:
+    """The first host in order of preference whose books really have room. Raises RESOURCE_EXHAUSTED with the report."""
+    report, order, wish = await survey(unit, need, hosts)
+    fallen = []
+    for candidate in order:
+        host = await unit.find(Host, candidate.uuid)
+        storage, why = None, "it is gone"
+        if host is not None:
+            why = await _lack(unit, wish, host)
+            if not why and need.image is not None:
+                storage, why = await _storage_of(unit, need, candidate, host)
+        if host is not None and not why:
+            return Chosen(replace(report, host_uuid=host.uuid), host, storage)
+        fallen.append(RejectedHost(candidate.uuid, candidate.name, why))
+    if fallen:  # others took the room since the read models saw it
+        report = replace(report, filters=(*report.filters, AllocationFilter("Reservation", 0, tuple(fallen))))
+    raise no_host(replace(report, candidate_host_uuids=()))
+
+
+async def place(unit: Unit, it: Machine) -> AllocationReport:
+    """Let a VM start: its addresses, a host, and where its root volume will lie if it has none yet."""
+    hosts = await candidates(unit)
+    need = await need_of(unit, it)
+    await assign_addresses(unit, it)
+    chosen = await choose(unit, need, hosts)
+    host, vm = chosen.host, it.vm
+    reserved = await setting_bytes(unit, "kvm", "reservedMemory")
+    (await unit.companion(HostCapacity, host)).claim(vm.uuid, vm.cpu_num, vm.memory_size, reserved)
+    if chosen.storage is not None:
+        assert need.image is not None
+        await allocation.claim_cache(unit, chosen.storage, host, need.image)
+        await allocation.claim(unit, chosen.storage, host, it.volume.uuid, it.volume.size)
+        it.disk.place(chosen.storage.uuid, host.uuid, path_of(chosen.storage, it))
+    it.status.take(VmEvent.STARTING, host=(host.uuid, host.cluster_uuid, host.hypervisor_type))
+    return chosen.report
+
+
+def path_of(storage: PrimaryStorage, it: Machine) -> str:
+    """Where the root volume's file lies on the host."""
+    uuid = it.volume.uuid
+    return f"{storage.url}/rootVolumes/acct-{it.vm.account_uuid}/vol-{uuid}/{uuid}.qcow2"
+
+
+async def need_of(unit: Unit, it: Machine) -> Need:
+    """What a VM needs now: once its volume lies on a host's own disk, that host and no other."""
+    vm = it.vm
+    l2s = [(await unit.get(L3Network, nic.l3_network_uuid)).l2_network_uuid for nic in it.nics.vm_nics]
+    wish = Wish(
+        vm_instance_uuid=vm.uuid,
+        cpu_num=vm.cpu_num,
+        memory_size=vm.memory_size,
+        strategy=vm.allocator_strategy,
+        l2_network_uuids=frozenset(l2s),
+        zone_uuid=vm.zone_uuid,
+        last_host_uuid=it.status.last_host_uuid,
+    )
+    if instantiated(it):
+        pinned = f"the VM's root volume lies on the disk of host {it.disk.host_uuid}"
+        return Need(replace(wish, host_uuid=it.disk.host_uuid, pinned=pinned))
+    wish = replace(wish, cluster_uuid=vm.asked.cluster_uuid, host_uuid=vm.asked.host_uuid)
+    image = await unit.get(Image, vm.image_uuid)
+    return Need(wish, image, it.volume.size, vm.asked.primary_storage_uuid)
+
+
+async def _lack(unit: Unit, wish: Wish, host: Host) -> str:
+    if host.deleting_job:
+        return f"it is being deleted by job {host.deleting_job}"
+    if host.state.value != State.ENABLED.value:
+        return f"it is {host.state.value}"
+    status = await unit.companion(HostStatus, host)
+    if status.status is not Status.CONNECTED:
+        return f"it is {status.status.value}"
+    capacity = await unit.companion(HostCapacity, host)
+    return capacity.lacks(wish.cpu_num, wish.memory_size, wish.reserved_memory)
+
+
+async def _image_faults(look: Unit, image: Image, hosts: Sequence[Candidate]) -> dict[str, str]:
+    """By host: why it can't have the image. One that has it in its cache needs no backup storage (IMG-10)."""
+    zones: dict[str, str] = {}
+    for zone_uuid in {host.zone_uuid for host in hosts}:
+        try:
+            await usable_copy(look, image, zone_uuid)
+        except Refused as refused:
+            zones[zone_uuid] = refused.message
+    faults = {}
+    for host in hosts:
+        if host.zone_uuid in zones:
+            cache = await look.companion_of(ImageCache, host.uuid)
+            if not any(cached.name == image.cache_name for cached in cache.cached_images):
+                faults[host.uuid] = zones[host.zone_uuid]
+    return faults
+
+
+async def _storage_of(unit: Unit, need: Need, candidate: Candidate, host: Host) -> tuple[PrimaryStorage | None, str]:
+    """The storage with the most room that can take the volume on this host, or why none can."""
+    whys = []
+    best: tuple[int, PrimaryStorage] | None = None
+    books = await unit.companion(HostStorage, host)
+    for uuid in candidate.primary_storage_uuids:
+        if need.primary_storage_uuid not in ("", uuid):
+            continue
+        storage = await unit.find(PrimaryStorage, uuid)
+        if storage is None or storage.deleting_job:
+            continue
+        why = await allocation.lacks(unit, storage, host, need.size, need.image)
+        share = books.shares.get(uuid)
+        if why or share is None:
+            whys.append(why or "it is not prepared on this host yet")
+        elif best is None or share.available > best[0]:
+            best = (share.available, storage)
+    if best is not None:
+        return best[1], ""
+    asked = need.primary_storage_uuid
+    missing = f"primary storage {asked}, which was asked for, is not" if asked else "no primary storage is"
+    return None, "; ".join(whys) or f"{missing} attached to its cluster"
