@@ -67,6 +67,7 @@ class AgentSessions:
         self.runner: Runner | None = None
         self._sessions: dict[str, AgentSession] = {}
         self._handlers = {handler.task.DESCRIPTOR.full_name: handler for handler in handlers}
+        self._journal = journal
         self._own = Dispatcher(journal, handlers, self._from_own_agent, failpoint=failpoint.hit)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -165,6 +166,7 @@ class AgentSessions:
         await self._own.close()
         for task in self._background:
             task.cancel()
+        self._journal.close()
 
 
 def recorded(task_uuid: str) -> ConnectResponse:

@@ -127,20 +127,27 @@ class Runner:
 
     async def ended(self, job_uuid: str, timeout: float) -> bool:
         """Wait until a job has ended; False when the time is over first."""
-        job = await self.cloud.load(job_uuid)
-        if isinstance(job, Job) and job.ended:
-            return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._ended.setdefault(job_uuid, [])
         waiting.append(future)
         try:
-            await asyncio.wait_for(future, timeout)
+            if not await self._has_ended(job_uuid):
+                await asyncio.wait_for(future, timeout)
         except TimeoutError:
+            return False
+        finally:
             waiting.remove(future)
             if not waiting and self._ended.get(job_uuid) is waiting:
-                self._ended.pop(job_uuid, None)
-            return False
+                del self._ended[job_uuid]
         return True
+
+    async def _has_ended(self, job_uuid: str) -> bool:
+        """In the log, not only decided: who was told so may ask the read models at once."""
+        job = await self.cloud.load(job_uuid)
+        if not isinstance(job, Job) or not job.ended:
+            return False
+        last = self.cloud.log.recorder.read_stream(job_uuid)[-1]
+        return last.originator_version >= job.version and last.position <= self.cloud.log.head
 
     # -- agents
 
