@@ -7,7 +7,7 @@ import logging
 import pkgutil
 from pathlib import Path
 
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import MetaData, create_engine, event, select
 
 import zcloud.domain
 import zcloud.processes
@@ -58,7 +58,7 @@ class Node:
         self.authority = Authority(directory / "pki")
         self.recorder = open_store(directory)
         self.cloud = Cloud(Log(self.recorder))
-        self.models = ReadModels.of_api()
+        self.models = ReadModels.of_api(MetaData())
         self.engine = create_engine(f"sqlite:///{directory / 'views.db'}")
         event.listen(self.engine, "connect", _tune)
         self.follower = Follower(self.cloud.log, self.engine, self.models)
