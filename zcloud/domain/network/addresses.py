@@ -30,7 +30,7 @@ def mac_of(nic_uuid: str) -> str:
 
 
 async def allocate(unit: Unit, l3: L3Network, nic_uuid: str, wanted: str = "") -> Address:
-    """An address for a NIC, the wanted one if one is named; a NIC that has one here keeps it.
+    """An address for a NIC, the wanted one if one is named; a NIC that has one here keeps it, or moves to the wanted.
 
     Raises RESOURCE_EXHAUSTED (NO_ADDRESS_AVAILABLE), FAILED_PRECONDITION (ADDRESS_TAKEN), INVALID_ARGUMENT (outside
     of every range). Reads nothing but what it decides on, so that many may be allotted at a time.
@@ -39,19 +39,22 @@ async def allocate(unit: Unit, l3: L3Network, nic_uuid: str, wanted: str = "") -
     if not addressing.spans:
         raise _exhausted(l3, "it has no IP range; add one")
     pools = [(span, await unit.companion_of(IpPool, span.ip_range_uuid)) for span in addressing.spans]
+    kept = next((pool for _, pool in pools if pool.address_of(nic_uuid)), None)
     if wanted:
         pool = next((pool for span, pool in pools if span.covers(wanted)), None)
         if pool is None:
             has = ", ".join(f"{span.start_ip} to {span.end_ip}" for span, _ in pools)
             raise invalid("ip", wanted, f'must be in a range of L3 network "{l3.name}": {has}')
+        if kept is not None and kept.address_of(nic_uuid) != wanted:
+            kept.release(nic_uuid)
         ip = pool.claim(nic_uuid, wanted)
+    elif kept is not None:
+        pool, ip = kept, kept.address_of(nic_uuid)
     else:
-        kept = next((pool for _, pool in pools if pool.address_of(nic_uuid)), None)
-        pool = kept or next((pool for _, pool in pools if pool.available_ips > 0), None)
+        pool = next((pool for _, pool in pools if pool.available_ips > 0), None)
         if pool is None:
             raise _exhausted(l3, "every address of its ranges is in use; add a range")
-        chance = int(unit.cloud.ids.new(), 16)
-        ip = pool.address_of(nic_uuid) or pool.claim_any(nic_uuid, l3.ip_allocator_strategy, chance)
+        ip = pool.claim_any(nic_uuid, l3.ip_allocator_strategy, int(unit.cloud.ids.new(), 16))
     _place_dhcp_server(l3, addressing, [pool for _, pool in pools])
     found = await unit.get(IpRange, pool.uuid)
     return Address(ip, found.netmask, found.gateway, found.uuid)

@@ -1,0 +1,1 @@
+"""Tests of networks, addresses and offerings: given, when, then."""
