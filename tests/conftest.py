@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cloud import ServerProcess, running_server
+from tests.support.postgres import PostgresCluster
 from zcloud.kernel import failpoint
 
 
@@ -15,6 +16,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that only need one; a test that stops it starts one of its own."""
     with running_server(tmp_path_factory.mktemp("server") / "data") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """One PostgreSQL for all tests; each asks it for a database of its own."""
+    made = PostgresCluster()
+    yield made
+    made.remove()
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ wanted() {
   if [ "$for_tests" = yes ]; then
     command -v node >/dev/null || echo nodejs
     command -v npm >/dev/null || echo npm
+    echo postgresql-15
   fi
 }
 

@@ -1,4 +1,4 @@
-"""The eventsourcing library's own conformance suite, on our recorder."""
+"""The eventsourcing library's own conformance suite, on both stores."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from eventsourcing.tests.persistence import (
     TrackingRecorderTestCase,
 )
 
+from zcloud.kernel.store.postgres import PostgresRecorder
 from zcloud.kernel.store.sqlite import SqliteRecorder
 
 
-class OnFile:
+class OnSqlite:
     """Gives each test a database of its own on disk."""
 
     originator_id_type = None
@@ -29,30 +30,75 @@ class OnFile:
             recorder.close()
 
     def create_recorder(self):
-        kind = UUID
-        recorder = SqliteRecorder(self.directory / "log.db", kind)
+        recorder = SqliteRecorder(self.directory / "log.db", UUID)
         self.made.append(recorder)
         return recorder
 
 
-class TestApplicationRecorder(OnFile, ApplicationRecorderTestCase):
+class OnPostgres:
+    """Gives each test a database of its own on one server."""
+
+    originator_id_type = None
+
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres):
+        self.address = postgres.database()
+        self.made = []
+        yield
+        for recorder in self.made:
+            recorder.close()
+
+    def create_recorder(self):
+        recorder = PostgresRecorder(self.address, UUID)
+        self.made.append(recorder)
+        return recorder
+
+
+class ApplicationRecorder(ApplicationRecorderTestCase):
     def test_concurrent_throughput(self):
         pass  # prints rates, asserts none; bench/ measures those
 
 
-class TestTrackingRecorder(OnFile, TrackingRecorderTestCase):
-    pass
-
-
-class TestProcessRecorder(OnFile, ProcessRecorderTestCase):
-    pass
-
-
-class TestNonInterleaving(OnFile, NonInterleavingNotificationIDsBaseCase):
+class NonInterleaving(NonInterleavingNotificationIDsBaseCase):
     insert_num = 1000
 
 
+class TestApplicationRecorderOnSqlite(OnSqlite, ApplicationRecorder):
+    pass
+
+
+class TestApplicationRecorderOnPostgres(OnPostgres, ApplicationRecorder):
+    pass
+
+
+class TestTrackingRecorderOnSqlite(OnSqlite, TrackingRecorderTestCase):
+    pass
+
+
+class TestTrackingRecorderOnPostgres(OnPostgres, TrackingRecorderTestCase):
+    pass
+
+
+class TestProcessRecorderOnSqlite(OnSqlite, ProcessRecorderTestCase):
+    pass
+
+
+class TestProcessRecorderOnPostgres(OnPostgres, ProcessRecorderTestCase):
+    pass
+
+
+class TestNonInterleavingOnSqlite(OnSqlite, NonInterleaving):
+    pass
+
+
+class TestNonInterleavingOnPostgres(OnPostgres, NonInterleaving):
+    pass
+
+
+# Pytest would collect the library's cases, and what only names ours.
 del (
+    ApplicationRecorder,
+    NonInterleaving,
     ApplicationRecorderTestCase,
     TrackingRecorderTestCase,
     ProcessRecorderTestCase,

@@ -1,0 +1,114 @@
+"""A private PostgreSQL 15 in a temporary directory, for tests; it can be killed as a power cut would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+BIN = Path("/usr/lib/postgresql/15/bin")
+USER = "postgres"
+
+
+class PostgresCluster:
+    """One server on this machine. initdb refuses root, so everything runs as postgres."""
+
+    def __init__(self) -> None:
+        # The path of a unix socket is short, and postgres must be able to walk to it.
+        self._directory = Path(tempfile.mkdtemp(prefix="zcloud-pg-", dir="/tmp"))
+        self._data = self._directory / "data"
+        self.port = _free_port()
+        self._databases = 0
+        if os.getuid() == 0:
+            user = pwd.getpwnam(USER)
+            os.chown(self._directory, user.pw_uid, user.pw_gid)
+        self._run(
+            "initdb", "-D", self._data, "-A", "trust", "-U", USER, "--no-sync", "-N", "-E", "UTF8", "--locale=C.UTF-8"
+        )
+        self.start()
+
+    def _run(self, program: str, *argv: object) -> None:
+        """Insist that it succeeds."""
+        as_user = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups"] if os.getuid() == 0 else []
+        output = self._directory.with_suffix(".out")
+        with output.open("ab") as file:  # a pipe would be held open by the server
+            done = subprocess.run(
+                [*as_user, str(BIN / program), *map(str, argv)], stdout=file, stderr=file, cwd="/tmp", check=False
+            )
+        assert done.returncode == 0, output.read_text()
+
+    def start(self) -> None:
+        """Serve; after kill() what was committed is recovered first."""
+        options = f"-p {self.port} -k {self._directory} -c listen_addresses=127.0.0.1 -c max_connections=60"
+        options += " -c shared_buffers=64MB -c log_min_messages=panic"
+        self._run("pg_ctl", "-D", self._data, "-o", options, "-w", "-l", self._directory / "log", "start")
+
+    @property
+    def _postmaster(self) -> int:
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def kill(self) -> None:
+        """Every process of it at once, in the middle of whatever it does."""
+        pids = self._everyone(signal.SIGKILL)
+        while any(_alive(pid) for pid in pids):
+            time.sleep(0.01)
+
+    def pause(self) -> None:
+        """Let every process of it stand still; connections stay open and nobody answers."""
+        self._everyone(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """The end of a pause."""
+        self._everyone(signal.SIGCONT)
+
+    def _everyone(self, number: int) -> list[int]:
+        postmaster = self._postmaster
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        pids = [postmaster, *map(int, children)]
+        for pid in pids:
+            _signal(pid, number)
+        return pids
+
+    def database(self) -> str:
+        """A new empty database; its address."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.address(name)
+
+    def address(self, database: str) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def remove(self) -> None:
+        """Stop it and leave nothing behind."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+        shutil.rmtree(self._directory)
+        self._directory.with_suffix(".out").unlink()
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
