@@ -1,0 +1,1 @@
+"""Tests of networks over a socket, with simulated hosts."""
