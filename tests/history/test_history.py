@@ -100,7 +100,7 @@ def test_folds_replace_collections(kind: str) -> None:
     """Copies share what they hold, so a fold that changes it in place changes what others decided on."""
     own = life(kind)
     aggregate = begun(kind)
-    defaults = copy.deepcopy({k: v for k, v in vars(type(aggregate)).get("defaults", {}).items()})
+    defaults = copy.deepcopy(type(aggregate).defaults)
     for _ in range(2):  # twice, so that every fold meets what the others left
         for topic, schema in own:
             event = event_of(topic, schema)
