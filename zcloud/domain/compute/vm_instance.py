@@ -49,6 +49,7 @@ class VmInstance(Resource, kind="vm_instance"):
     """memory_size: bytes. The offering is where the numbers came from; they stay when it changes or goes."""
 
     parents = {  # noqa: RUF012
+        "zone": "zone_uuid",
         "host": "host_uuid",
         "l3_network": "vm_nics.l3_network_uuid",
         "ip_range": "vm_nics.ip_range_uuid",

@@ -10,7 +10,7 @@ from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import NODE, Step, Task
-from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED
+from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, ON_SEEN
 from zcloud.processes.infrastructure.ssh import ssh_target
 from zcloud.v1.host_task_pb2 import ConnectHostResult, ConnectHostTask, DeployKvmAgentResult, DeployKvmAgentTask
 from zcloud.v1.host_task_pb2 import RemoveKvmAgentTask as RemoveTask
@@ -70,9 +70,11 @@ async def connect(unit: Unit, job: Job) -> Task | None:
 
 
 async def connected(unit: Unit, job: Job, result: ConnectHostResult) -> None:
-    """The host's size is known."""
+    """The host's size is known, and what runs there."""
     host = await unit.get(Host, job.resource_uuid)
     (await unit.companion(HostCapacity, host)).measured(result.cpu_num, result.memory_size)
+    for hook in ON_SEEN:
+        await hook(unit, host, {vm.vm_instance_uuid: vm.state for vm in result.vms})
 
 
 async def succeed(unit: Unit, job: Job) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step
 
 Hook = Callable[[Unit, Host], Awaitable[None]]
+SeenHook = Callable[[Unit, Host, Mapping[str, str]], Awaitable[None]]
 
 _steps: dict[str, Step] = {}
 # In the append with which a connect begins, and in the one that makes the host Connected.
 ON_BEGIN: list[Hook] = []
 ON_CONNECTED: list[Hook] = []
+# When it has said what VMs it has: their states by uuid.
+ON_SEEN: list[SeenHook] = []
 
 
 def prepare(step: Step) -> Step:
