@@ -1,0 +1,170 @@
+"""Backup storages over a socket, on a real sshd: add, reconnect, loss and return, zones, deletion (BS-01..18)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.node.private_sshd import PrivateSshd
+from tests.api.storage.world import access, add_storage, storage_of
+from tests.support.cloud import Api, ApiError, running_node, until
+from tests.support.sshd import running_sshd
+from zcloud.processes.storage.backup_storage_watch import BackupStorageWatch
+
+pytestmark = pytest.mark.real
+
+
+def in_cloud(directory: Path, body: Callable[[Api], Awaitable[Any]]) -> None:
+    async def main() -> None:
+        async with running_node(directory / "data") as api:
+            await body(api)
+
+    asyncio.run(main())
+
+
+def watch_of(api: Api) -> BackupStorageWatch:
+    return next(w for w in api.node.watches if isinstance(w, BackupStorageWatch))
+
+
+def test_life(tmp_path: Path, sshd: PrivateSshd) -> None:
+    async def body(api: Api) -> None:
+        added = await api.call("AddSftpBackupStorage", **access(sshd, tmp_path / "store"))
+        assert added.inventory.status == added.inventory.STATUS_CONNECTING
+        job = await api.wait(added.job_uuid)
+        assert job.state == job.STATE_SUCCEEDED, job
+        found = (await api.call("GetSftpBackupStorage", uuid=added.inventory.uuid)).inventory
+        assert found.status == found.STATUS_CONNECTED
+        assert found.state == found.STATE_ENABLED
+        assert found.type == "SftpBackupStorage"
+        assert found.total_capacity == found.available_capacity > 0
+        assert (found.hostname, found.ssh_port, found.username) == ("127.0.0.1", sshd.port, "root")
+        assert sshd.client_key.splitlines()[1] not in str(found)
+        assert api.node.cloud._cache[found.uuid].host_key == sshd.host_key
+        uuid = found.uuid
+
+        # zones
+        zones = [(await api.call("CreateZone", name=f"z{n}")).inventory.uuid for n in range(2)]
+        for zone in zones:
+            await api.call("AttachBackupStorageToZone", backup_storage_uuid=uuid, zone_uuid=zone)
+        with pytest.raises(ApiError) as twice:
+            await api.call("AttachBackupStorageToZone", backup_storage_uuid=uuid, zone_uuid=zones[0])
+        assert (twice.value.code, twice.value.reason) == ("FAILED_PRECONDITION", "ALREADY_ATTACHED")
+        await api.call("DetachBackupStorageFromZone", backup_storage_uuid=uuid, zone_uuid=zones[0])
+        with pytest.raises(ApiError) as absent:
+            await api.call("DetachBackupStorageFromZone", backup_storage_uuid=uuid, zone_uuid=zones[0])
+        assert absent.value.reason == "NOT_ATTACHED"
+        assert list((await storage_of(api, uuid)).attached_zone_uuids) == [zones[1]]
+        await api.done("DeleteZone", uuid=zones[1])
+        assert list((await storage_of(api, uuid)).attached_zone_uuids) == []
+
+        # state and names
+        await api.call("ChangeBackupStorageState", uuid=uuid, state_event="disable")
+        changed = await storage_of(api, uuid)
+        assert (changed.state, changed.status) == (changed.STATE_DISABLED, changed.STATUS_CONNECTED)
+        await api.call("ChangeBackupStorageState", uuid=uuid, state_event="enable")
+        renamed = await api.call("UpdateSftpBackupStorage", uuid=uuid, name="renamed", description="d")
+        assert renamed.job_uuid == ""
+        listed = (await api.call("QueryBackupStorage", filter="name = renamed")).inventories
+        assert [s.uuid for s in listed] == [uuid]
+
+        # another way in that is none: Disconnected with the reason, and back again
+        broken = await api.call("UpdateSftpBackupStorage", uuid=uuid, ssh_port=1)
+        assert (await api.wait(broken.job_uuid)).state == job.STATE_FAILED
+        lost = await storage_of(api, uuid)
+        assert lost.status == lost.STATUS_DISCONNECTED
+        assert lost.status_reason
+        await api.done("UpdateSftpBackupStorage", uuid=uuid, ssh_port=sshd.port)
+        assert (await storage_of(api, uuid)).status == lost.STATUS_CONNECTED
+        await api.done("ReconnectBackupStorage", uuid=uuid)
+
+        await api.done("DeleteBackupStorage", uuid=uuid)
+        with pytest.raises(ApiError) as gone:
+            await storage_of(api, uuid)
+        assert gone.value.code == "NOT_FOUND"
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_storage_that_cannot_be_connected_is_not_kept(tmp_path: Path, sshd: PrivateSshd) -> None:
+    uuid = "a" * 32
+
+    async def body(api: Api) -> None:
+        wrong = access(sshd, tmp_path / "store", resource_uuid=uuid, private_key="", password="wrong")
+        refused = await api.call("AddSftpBackupStorage", **wrong)
+        job = await api.wait(refused.job_uuid)
+        assert job.state == job.STATE_FAILED
+        assert job.error
+        assert "wrong" not in str(job)
+        with pytest.raises(ApiError) as gone:
+            await storage_of(api, uuid)
+        assert gone.value.code == "NOT_FOUND"
+        # its uuid is free again
+        await add_storage(api, sshd, tmp_path / "store", resource_uuid=uuid)
+
+        for changes, field in (
+            ({"url": "/etc/images"}, "url"),
+            ({"url": "relative"}, "url"),
+            ({"private_key": ""}, "password"),
+            ({"ssh_port": 70000}, "ssh_port"),
+        ):
+            with pytest.raises(ApiError) as invalid:
+                await api.call("AddSftpBackupStorage", **access(sshd, tmp_path / "other", **changes))
+            assert (invalid.value.code, invalid.value.fields) == ("INVALID_ARGUMENT", [field])
+        assert (await api.call("QueryBackupStorage", count=True)).total == 1
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_lost_server_is_seen_and_its_return_too(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await api.call("UpdateGlobalConfig", category="backupStorage", name="ping.maxFailure", value="1")
+        with running_sshd(tmp_path / "sshd") as server:
+            uuid = (await add_storage(api, server, tmp_path / "store")).uuid
+            watch = watch_of(api)
+            before = api.node.cloud.log.head
+            await watch.look()
+            assert api.node.cloud.log.head == before  # a ping that is no news is no event
+
+            server.stop()
+            await watch.look()
+            lost = await storage_of(api, uuid)
+            assert lost.status == lost.STATUS_DISCONNECTED
+            assert lost.status_reason
+            before = api.node.cloud.log.head
+            await watch.look()
+            assert api.node.cloud.log.head == before
+
+            server.start()
+            await watch.look()
+
+            async def back() -> bool:
+                return bool((await storage_of(api, uuid)).status == lost.STATUS_CONNECTED)
+
+            await until(back)
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_node_that_starts_connects_them_anew(tmp_path: Path) -> None:
+    async def main() -> None:
+        with running_sshd(tmp_path / "sshd") as server:
+            async with running_node(tmp_path / "data") as api:
+                uuid = (await add_storage(api, server, tmp_path / "store")).uuid
+            server.stop()
+            async with running_node(tmp_path / "data") as api:
+
+                async def lost() -> bool:
+                    found = await storage_of(api, uuid)
+                    return bool(found.status == found.STATUS_DISCONNECTED)
+
+                await until(lost)
+                server.start()
+                await api.done("ReconnectBackupStorage", uuid=uuid)
+                found = await storage_of(api, uuid)
+                assert found.status == found.STATUS_CONNECTED
+
+    asyncio.run(main())

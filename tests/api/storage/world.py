@@ -1,0 +1,44 @@
+"""What the tests of storages and images begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.node.private_sshd import PrivateSshd
+from tests.support.cloud import Api
+
+
+async def add_storage(api: Api, sshd: PrivateSshd, directory: Path, name: str = "sftp", **changes: Any) -> Any:
+    """A backup storage on a real server, Connected; its inventory."""
+    added = await api.done("AddSftpBackupStorage", **access(sshd, directory, name=name, **changes))
+    return (await api.call("GetSftpBackupStorage", uuid=added.inventory.uuid)).inventory
+
+
+def access(sshd: PrivateSshd, directory: Path, **changes: Any) -> dict[str, Any]:
+    """The fields of AddSftpBackupStorage for a directory on the server."""
+    return {
+        "name": "sftp",
+        "url": str(directory),
+        "hostname": "127.0.0.1",
+        "ssh_port": sshd.port,
+        "username": "root",
+        "private_key": sshd.client_key,
+        **changes,
+    }
+
+
+async def allow(api: Api, networks: str = "127.0.0.0/8", paths: str = "") -> None:
+    """Let images come from this machine."""
+    await api.call("UpdateGlobalConfig", category="image", name="download.allowedNetworks", value=networks)
+    await api.call("UpdateGlobalConfig", category="image", name="download.allowedPaths", value=paths)
+
+
+async def image_of(api: Api, uuid: str) -> Any:
+    """The image as it is shown now."""
+    return (await api.call("GetImage", uuid=uuid)).inventory
+
+
+async def storage_of(api: Api, uuid: str) -> Any:
+    """The backup storage as it is shown now."""
+    return (await api.call("GetBackupStorage", uuid=uuid)).inventory
