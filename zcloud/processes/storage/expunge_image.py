@@ -5,33 +5,57 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus, must_move_bits
-from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
+from zcloud.domain.storage.image import Image, ImageCopy, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.job import Job
+from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
+from zcloud.processes.operations.deletion import STEPS, on_delete
 from zcloud.processes.storage.add_image import delete_task, install_path
 
 
-def copy_step(number: int, storage_uuid: str) -> Step:
-    """Remove the file on one backup storage; its room is free in the same append."""
+async def _next(unit: Unit, job: Job) -> tuple[Image, ImageCopy, BackupStorage] | None:
+    """The first copy that is still there; only those of one backup storage where the job names one."""
+    image = await unit.get(Image, job.resource_uuid)
+    only = job.args.get("backup_storage_uuid", "")
+    for copy in (await unit.companion(ImageFacts, image)).copies:
+        storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
+        if storage is not None and only in ("", storage.uuid):
+            return image, copy, storage
+    return None
 
-    async def do(unit: Unit, job: Job) -> Task | None:
-        image = await unit.get(Image, job.resource_uuid)
-        storage = await unit.find(BackupStorage, storage_uuid)
-        if storage is None:
-            return None
-        copy = (await unit.companion(ImageFacts, image)).copy_on(storage_uuid)
-        path = copy.install_path if copy is not None and copy.install_path else install_path(storage, image)
-        return delete_task(unit, storage, path)
 
-    async def done(unit: Unit, job: Job, result: Any) -> None:
-        image = await unit.get(Image, job.resource_uuid)
-        storage = await unit.find(BackupStorage, storage_uuid)
+async def delete_copy(unit: Unit, job: Job) -> Task | None:
+    """Remove the file."""
+    found = await _next(unit, job)
+    if found is None:
+        return None
+    image, copy, storage = found
+    return delete_task(unit, storage, copy.install_path or install_path(storage, image))
+
+
+async def copy_deleted(unit: Unit, job: Job, result: Any) -> None:
+    """Its room is free in the same append; the image itself goes when the job ends."""
+    found = await _next(unit, job)
+    if found is not None:
+        image, _, storage = found
+        await drop_copy(unit, image, storage, keep=True)
+
+
+COPIES = Step("delete_copies", delete_copy, copy_deleted, repeat=True, tolerant=True)
+# An image that goes with its account.
+STEPS["image"] = (COPIES,)
+
+
+@on_delete("image")
+async def drop_all_copies(unit: Unit, image: Resource) -> None:
+    """Copies that could not be removed are given up; what they took is free."""
+    assert isinstance(image, Image)
+    for copy in (await unit.companion(ImageFacts, image)).copies:
+        storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
         if storage is not None:
             await drop_copy(unit, image, storage, keep=True)
-
-    return Step(f"delete_{number}", do, done, tolerant=True)
 
 
 async def expunge(unit: Unit, image: Image) -> None:
@@ -40,7 +64,7 @@ async def expunge(unit: Unit, image: Image) -> None:
     facts = await unit.companion(ImageFacts, image)
     facts.must_be(image, ImageStatus.DELETED, "expunged")
     await must_reach_copies(unit, facts)
-    await submit(unit, "expunge_image", image, {"copies": [copy.backup_storage_uuid for copy in facts.copies]})
+    await submit(unit, "expunge_image", image)
 
 
 async def must_reach_copies(unit: Unit, facts: ImageFacts) -> None:
@@ -54,8 +78,7 @@ async def must_reach_copies(unit: Unit, facts: ImageFacts) -> None:
 class ExpungeImage(Workflow, name="expunge_image", version=1, title="expunge image"):
     """Copies of it in the caches of hosts stay, for the volumes that rest on them (IMG-02)."""
 
-    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
-        return tuple(copy_step(n, uuid) for n, uuid in enumerate(args["copies"], 1))
+    table = (COPIES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
         image = await unit.get(Image, job.resource_uuid)
@@ -74,8 +97,7 @@ class ExpungeImage(Workflow, name="expunge_image", version=1, title="expunge ima
 class DeleteImageCopy(Workflow, name="delete_image_copy", version=1, title="delete the copy of image"):
     """Because its backup storage is deleted; an image whose last copy goes is gone as well (BS-16)."""
 
-    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
-        return (copy_step(1, args["backup_storage_uuid"]),)
+    table = (COPIES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
         await unit.get(Image, job.resource_uuid)
