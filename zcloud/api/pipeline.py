@@ -62,7 +62,7 @@ async def run_command(call: Call, handler: Command, request: Message) -> tuple[b
             return first
 
     async def body(unit: Unit) -> Message:
-        await _check_references(call, unit, request)
+        await check_references(call, unit, request)
         value = await _explain(call, unit, request, handler)
         return value if isinstance(value, Message) else await respond(call, unit, value)
 
@@ -104,7 +104,7 @@ def _first_answer(call: Call, body_hash: bytes) -> tuple[bytes, int] | None:
     return found.response, found.position
 
 
-async def _check_references(call: Call, unit: Unit, request: Message) -> None:
+async def check_references(call: Call, unit: Unit, request: Message) -> None:
     """Everything that the request names exists, is visible, and (the thing to change) is the caller's own."""
     for path, kind, uuid in rules.references(request):
         cls = by_kind(kind)
@@ -160,8 +160,9 @@ async def respond(call: Call, unit: Unit, value: Resource | None) -> Message:
         response.inventory.CopyFrom(made)  # type: ignore[attr-defined]
     if "job_uuid" in fields:
         response.job_uuid = unit.job_uuid  # type: ignore[attr-defined]
-    if call.validate_only and isinstance(unit.detail, Message) and "plan" in fields:
-        response.plan.placement.CopyFrom(unit.detail)  # type: ignore[attr-defined]
+    if call.validate_only and unit.detail is not None and "plan" in fields:
+        plan = response.plan  # type: ignore[attr-defined]
+        plan.placement.CopyFrom(render(type(plan.placement), unit.detail))
     return response
 
 
