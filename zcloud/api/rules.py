@@ -17,7 +17,9 @@ from zcloud.v1 import options_pb2 as o
 
 DEFAULT_LENGTH = 255
 DEFAULT_ITEMS = 100
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Free text may have lines and tabs; what has a format may not.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_ANY_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HOSTNAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
@@ -47,7 +49,11 @@ def _cidr(text: str) -> str:
         ipaddress.IPv4Network(text)
     except ValueError:
         return "an IPv4 network such as 10.0.0.0/24, with no host bits set"
-    return "" if "/" in text else "an IPv4 network with its prefix length, such as 10.0.0.0/24"
+    return (
+        ""
+        if text.rpartition("/")[2].isdecimal() and "/" in text
+        else "an IPv4 network with its prefix length, such as 10.0.0.0/24"
+    )
 
 
 def _netmask(text: str) -> str:
@@ -75,11 +81,12 @@ def _text(field: FieldDescriptor, rules: o.FieldRules) -> Check:
     longest = rules.max_length or DEFAULT_LENGTH
     pattern = _PATTERNS.get(rules.format)
     function = _FUNCTIONS.get(rules.format)
+    control = _ANY_CONTROL if rules.format else _CONTROL
 
     def check(value: str) -> str:
         if len(value) > longest:
             return f"at most {longest} characters, not {len(value)}"
-        if _CONTROL.search(value):
+        if control.search(value):
             return "text without control characters"
         if pattern is not None and not pattern[0].fullmatch(value):
             return pattern[1]
