@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, insert, select
 
+from projections.schema.tables import TEXT
 from zcloud.kernel.record import Record
 
 metadata = MetaData()
 events = Table(
     "event_index",
     metadata,
-    Column("resource_uuid", String, primary_key=True),
-    Column("position", Integer, primary_key=True),
+    Column("resource_uuid", TEXT, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, delete, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select
 
 from projections.audit import AuditIndex
 from projections.model import ReadModel, Rows
@@ -30,9 +31,13 @@ progress = Table(
     "projection",
     metadata,
     Column("name", String, primary_key=True),
-    Column("position", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
     Column("fingerprint", String, nullable=False),
 )
+
+
+class Overtaken(Exception):
+    """The read models are not where this follower left them: another one writes them, or their store lost a moment."""
 
 
 @dataclass
@@ -118,8 +123,9 @@ class Follower:
                 more = await loop.run_in_executor(self._thread, self.advance)
             except Exception:
                 log.exception("the read models could not be written; trying again")
-                self._views.clear()
                 await asyncio.sleep(1)
+                with contextlib.suppress(Exception):  # as long as the store is away
+                    await loop.run_in_executor(self._thread, self._resume)
                 continue
             self._answer()
             if not more:
@@ -148,11 +154,22 @@ class Follower:
         with self.engine.begin() as connection:
             self._write(connection, touched, lives)
             self._audit.write(connection, records)
-            connection.execute(progress.update().values(position=records[-1].position))
+            self._pass(connection, records[-1].position)
         self.position = records[-1].position
         while len(self._views) > CACHED:
             self._views.popitem(last=False)
         return True
+
+    def _pass(self, connection: Connection, position: int) -> None:
+        mine = progress.update().where(progress.c.name == "models", progress.c.position == self.position)
+        if connection.execute(mine.values(position=position)).rowcount != 1:
+            raise Overtaken(f"the read models are no longer at position {self.position}")
+
+    def _resume(self) -> None:
+        """After a failure: what is in memory may be ahead of the tables, or behind them."""
+        self._views.clear()
+        with self.engine.connect() as connection:
+            self.position = connection.execute(select(progress.c.position)).scalar_one()
 
     def _take(self, record: Record) -> View:
         uuid, stream = record.resource_uuid, str(record.originator_id)

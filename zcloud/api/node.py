@@ -7,13 +7,14 @@ import logging
 import pkgutil
 from pathlib import Path
 
-from sqlalchemy import MetaData, create_engine, event, select
+from sqlalchemy import MetaData, select
 
 import zcloud.domain
 import zcloud.processes
 from agents.node.handlers import node_handlers
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
+from projections.engine import open_engine
 from projections.follower import Follower
 from projections.schema.registry import ReadModels
 from zcloud.api import first_start
@@ -46,9 +47,13 @@ def load_everything() -> None:
 
 
 class Node:
-    """zcloud serve, without its command line. directory holds the log, the read models, keys and certificates."""
+    """zcloud serve, without its command line. directory holds the log, the read models, keys and certificates.
 
-    def __init__(self, directory: Path, agent_base: str = AGENT_BASE) -> None:
+    store: postgresql://… when log and read models lie there, and not in the directory. Several nodes may then write
+    the same log and stay right; sharing out jobs, agents and the read models' writing among them is still to come.
+    """
+
+    def __init__(self, directory: Path, agent_base: str = AGENT_BASE, store: str = "") -> None:
         load_everything()
         load_handlers()
         failpoint.arm_from_environment()
@@ -56,11 +61,10 @@ class Node:
         self.directory = directory
         self.vault = Vault.at(directory / "vault.key")
         self.authority = Authority(directory / "pki")
-        self.recorder = open_store(directory)
+        self.recorder = open_store(directory, store)
         self.cloud = Cloud(Log(self.recorder))
         self.models = ReadModels.of_api(MetaData())
-        self.engine = create_engine(f"sqlite:///{directory / 'views.db'}")
-        event.listen(self.engine, "connect", _tune)
+        self.engine = open_engine(directory, store)
         self.follower = Follower(self.cloud.log, self.engine, self.models)
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.growth = Growth(self.cloud.log)
@@ -127,12 +131,3 @@ class Node:
         self.cloud.log.close()
         self.engine.dispose()
         self.recorder.close()
-
-
-def _tune(connection: object, _: object) -> None:
-    """Read models can be rebuilt: they need not wait for the disk."""
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.close()

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def main(argv: list[str]) -> int:
     """Serve; returns 0 after SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="zcloud serve", description="Run a management node.")
     parser.add_argument("--data", default="var", help="directory for log, read models, keys (default: var)")
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("ZCLOUD_STORE", ""),
+        help="postgresql://user@host[,host]/database for log and read models (default: $ZCLOUD_STORE, or SQLite under"
+        " --data); a password belongs in ~/.pgpass or in the variable",
+    )
     parser.add_argument("--listen", default="127.0.0.1:50051", help="address of the API (default: 127.0.0.1:50051)")
     parser.add_argument("--listen-agents", default="127.0.0.1:50052", help="address of agents' sessions (mutual TLS)")
     parser.add_argument("--listen-enrolment", default="127.0.0.1:50053", help="address of agents' enrolment (TLS)")
@@ -35,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    node = Node(Path(options.data), options.agent_base)
+    node = Node(Path(options.data), options.agent_base, options.store)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,11 +25,15 @@ CACHED = 200_000
 
 @dataclass
 class Decision:
-    """What came of a unit: the body's value, the records that were (or would be) written, the log's position."""
+    """What came of a unit: the body's value, the records that were (or would be) written, the log's position.
+
+    decided: the time that the body saw; what was written may bear a later one.
+    """
 
     value: Any
     records: list[Record] = field(default_factory=list)
     position: int = 0
+    decided: int = 0
 
 
 class Cloud:
@@ -42,7 +46,12 @@ class Cloud:
         self.ports: dict[str, Any] = {}
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
         self._last_time = log.recorder.last_time()
+        # Stream -> when the store last changed the time of what is cached, counted.
+        self._moved: OrderedDict[str, int] = OrderedDict()
+        self._moves = 0
         log.on_failure(self._drop)
+        log.on_moved(self._move)
+        log.listen(self._hear)
 
     # -- loading
 
@@ -77,10 +86,11 @@ class Cloud:
         """
         for _ in range(ATTEMPTS):
             unit = Unit(self, context, max(self.clock.now(), self._last_time + 1))
+            moves = self._moves
             value = await body(unit)
             if dry_run:
                 return Decision(value, self._records(unit, unit.now), self.log.head)
-            if not self._still_current(unit):
+            if not self._still_current(unit, moves):
                 continue
             request = answer(unit, value) if answer is not None else None
             append = self._prepare(unit, request)
@@ -91,15 +101,15 @@ class Cloud:
                 records = await self.log.submit(append)
             except Conflict:
                 continue
-            return Decision(value, records, records[-1].position if records else self.log.head)
+            return Decision(value, records, records[-1].position if records else self.log.head, unit.now)
         raise Refused(
             Code.ABORTED, Reason.VERSION_MOVED, "others keep changing the same resources; try again in a moment"
         )
 
-    def _still_current(self, unit: Unit) -> bool:
+    def _still_current(self, unit: Unit, moves: int) -> bool:
         """Nothing that the unit read has moved on since it was read; what left the cache meanwhile is read again."""
         for stream, (_, version) in unit.seen.items():
-            if stream not in self._cache:
+            if stream not in self._cache or self._moved.get(stream, 0) > moves:
                 return False
             head = self._cache[stream]
             if (head.version if head is not None else 0) != version:
@@ -173,6 +183,35 @@ class Cloud:
         if isinstance(error, Conflict):
             for stream in (*append.bases, *append.guards):
                 self._cache.pop(stream, None)
+
+    def _move(self, append: Append, records: list[Record]) -> None:
+        """Other nodes write too, and the store moved the time of what this one wrote: the cache says so as well.
+
+        What was decided since on top of it holds the same moments under their names; so each is looked for by value.
+        """
+        given, stamped = append.records[0].time, records[0].time
+        self._moves += 1
+        for stream in append.bases:
+            head = self._cache.get(stream)
+            if head is not None:
+                moved = head.copy()
+                values = {name: stamped for name, value in vars(head).items() if value == given}
+                moved.__dict__.update(values)
+                self._cache[stream] = moved
+            self._moved[stream] = self._moves
+            self._moved.move_to_end(stream)
+        while len(self._moved) > CACHED:
+            self._moved.popitem(last=False)
+
+    def _hear(self, records: list[Record]) -> None:
+        """What is in the log now; of other nodes' records, this one knows neither the time nor what they changed."""
+        self._last_time = max(self._last_time, records[-1].time)
+        for record in records:
+            stream = str(record.originator_id)
+            if stream in self._cache:
+                head = self._cache[stream]
+                if head is None or head.version < record.originator_version:
+                    del self._cache[stream]
 
 
 def replay(records: list[Record], companion: type[Aggregate] | None = None) -> Aggregate | None:

@@ -17,6 +17,7 @@ from zcloud.kernel.store import RequestTaken, Store
 
 log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
+CATCH_UP_SECONDS = 1.0
 
 
 class Log:
@@ -39,6 +40,7 @@ class Log:
         self._closing = False
         self._listeners: list[Callable[[list[Record]], None]] = []
         self._mourners: list[Callable[[Append, Exception], None]] = []
+        self._movers: list[Callable[[Append, list[Record]], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -65,6 +67,10 @@ class Log:
     def on_failure(self, mourner: Callable[[Append, Exception], None]) -> None:
         """Call it in the event loop with each decision that was not written, before anybody decides again."""
         self._mourners.append(mourner)
+
+    def on_moved(self, mover: Callable[[Append, list[Record]], None]) -> None:
+        """Call it in the event loop with each decision that the store wrote with another time than was given."""
+        self._movers.append(mover)
 
     # -- writing
 
@@ -157,11 +163,9 @@ class Log:
                 self._told.update(dict.fromkeys(append.bases, (number, self._submitted)))
             else:
                 written.extend(result)
-        if written:
-            if written[0].position > self.head + 1:  # a commit whose answer was lost had happened
-                missed = self.recorder.read_all(self.head, written[0].position - self.head - 1)
-                written = [*missed, *written]
-            self.head = written[-1].position
+                if result and result[0].time != append.records[0].time:
+                    for mover in self._movers:
+                        mover(append, result)
         for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
@@ -170,8 +174,50 @@ class Log:
             else:
                 future.set_result(result)
         if written:
+            self._publish(written)
+        if any(isinstance(result, Refused) for result in results):
+            self._catch_up_later()  # it may have been written all the same
+
+    def _publish(self, written: list[Record]) -> None:
+        """Tell all that listen, in order and without a gap.
+
+        What lies between this node's own records is of other nodes, or its own whose commit was not answered.
+        """
+        try:
+            records: list[Record] = []
+            before = self.head
+            for record in written:
+                if record.position <= before:
+                    continue  # read from the store already
+                if record.position > before + 1:
+                    records += self.recorder.read_all(before, record.position - before - 1)
+                records.append(record)
+                before = record.position
+        except Refused as refused:
+            log.warning("the log is read again in a moment: %s", refused.message)
+            self._catch_up_later()
+            return
+        self.head = before
+        if records:
             for listener in self._listeners:
-                listener(written)
+                listener(records)
+
+    def _catch_up(self) -> None:
+        """Publish what is in the log and was not."""
+        if self._closing:
+            return
+        try:
+            found = self.recorder.read_all(self.head, LARGEST_BATCH)
+        except Refused:
+            self._catch_up_later()
+            return
+        if found:
+            self._publish(found)
+            self._catch_up()
+
+    def _catch_up_later(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(CATCH_UP_SECONDS, self._catch_up)
 
     def _mourn(self, append: Append, error: Exception) -> None:
         for mourner in self._mourners:

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventsourcing.persistence import ProcessRecorder
+from eventsourcing.persistence import OperationalError, ProcessRecorder
 
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.record import Append, Record, RequestRecord
 
 POSTGRESQL = ("postgresql://", "postgres://")
@@ -17,11 +18,18 @@ class RequestTaken(Exception):
     """This request id is in the log already."""
 
 
+class StoreAway(Refused, OperationalError):
+    """The store does not answer: to the library a failure of the database, to a caller UNAVAILABLE."""
+
+    def __init__(self, message: str) -> None:
+        Refused.__init__(self, Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE, message.strip())
+
+
 class Store(ProcessRecorder):
     """An append-only log with one global order, gap-free and in order of commit, and what is atomic with it.
 
-    Besides, the eventsourcing library's recorder interfaces. A store that is away raises the library's
-    OperationalError within seconds; it is used again as soon as it is back.
+    Besides, the eventsourcing library's recorder interfaces. A store that is away raises StoreAway within seconds;
+    it is used again as soon as it is back.
     """
 
     # Whether other nodes may write to it too: then positions between this node's own are theirs.

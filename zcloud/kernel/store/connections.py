@@ -13,6 +13,8 @@ from eventsourcing import persistence
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from zcloud.kernel.store import StoreAway
+
 V = TypeVar("V")
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5
@@ -21,6 +23,7 @@ SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
 # After a connection could not be made, others don't wait for the same.
 PAUSE_SECONDS = 0.3
 
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 
 
@@ -70,20 +73,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        for ours, theirs in _KINDS:
-            if isinstance(error, theirs):
-                raise ours(str(error)) from error
+        if isinstance(error, _AWAY):
+            raise StoreAway(str(error)) from error
+        if isinstance(error, psycopg.IntegrityError):
+            raise persistence.IntegrityError(str(error)) from error
         raise persistence.PersistenceError(str(error)) from error
-
-
-_KINDS: tuple[tuple[type[persistence.PersistenceError], type[psycopg.Error]], ...] = (
-    (persistence.IntegrityError, psycopg.IntegrityError),
-    (persistence.OperationalError, psycopg.OperationalError),
-    (persistence.OperationalError, psycopg.InterfaceError),
-    (persistence.OperationalError, errors.ReadOnlySqlTransaction),
-    (persistence.DataError, psycopg.DataError),
-    (persistence.ProgrammingError, psycopg.ProgrammingError),
-)
 
 
 class Connections:

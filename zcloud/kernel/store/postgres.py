@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from eventsourcing.persistence import OperationalError, PersistenceError, StoredEvent, Tracking
+from eventsourcing.persistence import PersistenceError, StoredEvent, Tracking
 
 from zcloud.kernel import failpoint
 from zcloud.kernel.ids import RandomIds
 from zcloud.kernel.record import Append, Record
+from zcloud.kernel.store import StoreAway
 from zcloud.kernel.store import postgres_schema as schema
 from zcloud.kernel.store.arrays import bigs, blobs, ints, register, texts
 from zcloud.kernel.store.batch import Answer, Batch
@@ -91,7 +92,7 @@ class PostgresRecorder(SqlStore):
         batch = Batch(appends)
         try:
             return batch.outcomes(self._commit(batch) if batch.sent else Answer((), (), ()))
-        except OperationalError:
+        except StoreAway:
             raise
         except PersistenceError as error:
             if len(appends) == 1:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent, Tracking
+from eventsourcing.persistence import IntegrityError, StoredEvent, Tracking
 
 from zcloud.kernel.record import Append, Record
-from zcloud.kernel.store import RequestTaken
+from zcloud.kernel.store import RequestTaken, StoreAway
 from zcloud.kernel.store.reading import FORGET_REQUESTS, TRACK, SqlStore, past
 from zcloud.kernel.store.rows import COLUMNS, row_of
 
@@ -54,7 +54,10 @@ class SqliteRecorder(SqlStore):
         return found
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = self._reader().execute(statement, values).fetchall()
+        try:
+            rows: Sequence[Sequence[Any]] = self._reader().execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StoreAway(str(error)) from error
         return rows
 
     @contextmanager
@@ -70,7 +73,7 @@ class SqliteRecorder(SqlStore):
                 raise IntegrityError(str(error)) from error
             except sqlite3.Error as error:
                 connection.rollback()
-                raise OperationalError(str(error)) from error
+                raise StoreAway(str(error)) from error
             except BaseException:
                 connection.rollback()
                 raise
