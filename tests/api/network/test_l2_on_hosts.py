@@ -138,11 +138,13 @@ def test_a_host_that_was_away_loses_at_its_return_what_left_meanwhile(tmp_path: 
                 return bool(found.status == found.STATUS_DISCONNECTED)
 
             await until(away)
+            removed = (await api.call("CreateL3Network", name="removed", l2_network_uuid=l2)).inventory.uuid
+            await api.done("DeleteL3Network", uuid=removed)
             await api.done("DetachL2NetworkFromCluster", l2_network_uuid=gone, cluster_uuid=cluster)
-            # It comes back after a reboot: bridges do not outlive one. What can't be removed keeps nobody from work.
+            # It comes back without one bridge that belongs to it, and with what left its cluster meanwhile.
             back = SimulatedHost(host.host_uuid)
             back.world.bridges[bridge_of(gone)] = "eth2"
-            back.world.dhcp[l3] = DhcpServer(bridge_of(gone))
+            back.world.dhcp = {l3: DhcpServer(bridge_of(gone)), removed: DhcpServer(bridge_of(l2))}
             async with simulated_hosts(api, back):
                 await host_connected(api, host.host_uuid)
                 assert (back.world.bridges, back.world.dhcp) == ({bridge_of(l2): "eth1"}, {})
