@@ -31,6 +31,10 @@ def test_an_l3_network_and_its_ranges(tmp_path: Path) -> None:
         async with running_node(tmp_path) as api:
             l2 = await l2_network(api)
             assert (l2.type, l2.physical_interface) == ("L2NoVlanNetwork", "eth1")
+            await api.call("UpdateL2Network", uuid=l2.uuid, name="lan")
+            assert (await api.call("GetL2NoVlanNetwork", uuid=l2.uuid)).inventory.name == "lan"
+            found = await api.call("QueryL2NoVlanNetwork", filter='physical_interface = "eth1"')
+            assert [one.uuid for one in found.inventories] == [l2.uuid]
             made = await api.call(
                 "CreateL3Network",
                 name="flat",
@@ -59,6 +63,9 @@ def test_an_l3_network_and_its_ranges(tmp_path: Path) -> None:
             assert (found.start_ip, found.end_ip, found.gateway) == ("10.0.0.2", "10.0.0.254", "10.0.0.1")
             # The DHCP server has one of them.
             assert (found.netmask, found.total_ips, found.available_ips) == ("255.255.255.0", 253, 252)
+
+            await api.call("UpdateIpRange", uuid=found.uuid, description="for guests")
+            assert (await api.call("GetIpRange", uuid=found.uuid)).inventory.description == "for guests"
 
             overlap = await refused(
                 api.call(
@@ -117,6 +124,9 @@ def test_offerings_are_the_admins_and_may_be_shared(tmp_path: Path) -> None:
             _, user = await api.account("user")
             assert (await refused(user.call("GetInstanceOffering", uuid=made.uuid))).code == "NOT_FOUND"
             assert (await refused(user.call("CreateInstanceOffering", name="mine", **SIZE))).code == "PERMISSION_DENIED"
+            await api.call("ShareResource", resource_uuids=[made.uuid], to_public=True)
+            seen = await user.call("QueryInstanceOffering", filter='name = "small"')
+            assert [(one.uuid, one.shared_to_public) for one in seen.inventories] == [(made.uuid, True)]
             await api.call("UpdateInstanceOffering", uuid=made.uuid, name="tiny")
             off = await api.call("ChangeInstanceOfferingState", uuid=made.uuid, state_event="disable")
             assert (off.inventory.name, off.inventory.state) == ("tiny", made.STATE_DISABLED)
