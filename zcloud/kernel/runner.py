@@ -144,10 +144,9 @@ class Runner:
     async def _has_ended(self, job_uuid: str) -> bool:
         """In the log, not only decided: who was told so may ask the read models at once."""
         job = await self.cloud.load(job_uuid)
-        if not isinstance(job, Job) or not job.ended:
-            return False
-        last = self.cloud.log.recorder.read_stream(job_uuid)[-1]
-        return last.originator_version >= job.version and last.position <= self.cloud.log.head
+        ended = isinstance(job, Job) and job.ended
+        end = self.cloud.log.recorder.read_stream(job_uuid, after=job.version - 1) if job and ended else []
+        return bool(end) and end[-1].position <= self.cloud.log.head
 
     # -- agents
 
@@ -265,7 +264,7 @@ class Runner:
         except Refused as refused:
             if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
-            # What it is about has changed since the intent: what an earlier sending did is unknown, and is undone.
+            # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
             await self._record(job.uuid, job.task_uuid, Report(False, None, refused.reason.value, refused.message))
             return
         self._pending[job.task_uuid] = (job.uuid, sending)

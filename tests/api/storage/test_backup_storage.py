@@ -70,6 +70,8 @@ def test_life(tmp_path: Path, sshd: PrivateSshd) -> None:
         assert renamed.job_uuid == ""
         listed = (await api.call("QueryBackupStorage", filter="name = renamed")).inventories
         assert [s.uuid for s in listed] == [uuid]
+        listed = (await api.call("QuerySftpBackupStorage", filter='hostname = "127.0.0.1"')).inventories
+        assert [s.uuid for s in listed] == [uuid]
 
         # another way in that is none: Disconnected with the reason, and back again
         broken = await api.call("UpdateSftpBackupStorage", uuid=uuid, ssh_port=1)

@@ -47,5 +47,7 @@ def test_settings(tmp_path: Path) -> None:
             assert (await api.call("QueryGlobalConfig", filter=by_name)).inventories[0].value == "60"
             back = await api.call("UpdateGlobalConfig", category="image", name="expungePeriod")
             assert back.inventory.value == "259200"
+            shown = (await api.call("GetGlobalConfig", uuid=back.inventory.uuid)).inventory
+            assert (shown.category, shown.name, shown.value) == ("image", "expungePeriod", "259200")
 
     asyncio.run(main())

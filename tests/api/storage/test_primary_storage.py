@@ -133,6 +133,8 @@ def test_life(tmp_path: Path) -> None:
             await api.call("UpdatePrimaryStorage", uuid=uuid, name="renamed")
             storage = (await api.call("GetLocalPrimaryStorage", uuid=uuid)).inventory
             assert (storage.name, storage.state) == ("renamed", storage.STATE_DISABLED)
+            local = (await api.call("QueryLocalPrimaryStorage", filter="state = Disabled")).inventories
+            assert [s.uuid for s in local] == [uuid]
             await api.done("DeletePrimaryStorage", uuid=uuid)
             with pytest.raises(ApiError) as gone:
                 await get(api, uuid)

@@ -13,7 +13,7 @@ from zcloud.kernel.errors import Refused, invalid
 from zcloud.kernel.ids import derive
 
 UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d{1,15})([BKMGT]?)")
+_SIZE = re.compile(r"([0-9]{1,15})([BKMGT]?)")
 
 # Says what would be right; empty when the text is.
 Check = Callable[[str], str]
