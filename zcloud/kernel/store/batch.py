@@ -27,7 +27,8 @@ class Answer:
 class Batch:
     """Which decisions are sent, what the store must check for them, and which rest on others of the same batch.
 
-    Decisions are numbered from 1 as they are sent. What is wrong whatever the store holds is not sent.
+    Decisions are numbered from 1 as they are sent. What contradicts an earlier one of the batch is not sent but a
+    conflict at once, even if that one falls in the end: it is decided again, which is always right.
     """
 
     def __init__(self, appends: Sequence[Append]) -> None:
