@@ -1,0 +1,1 @@
+"""Tests of VMs over a socket, with simulated hosts."""
