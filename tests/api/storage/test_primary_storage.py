@@ -170,6 +170,34 @@ def test_a_host_that_cannot_prepare_it(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_is_attached_while_a_host_connects_is_not_forgotten(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_node(tmp_path / "data") as api:
+            zone, cluster = await simulator_cluster(api)
+            host = await add_simulator(api, cluster)
+            uuid = await add(api, zone)
+            host.pace.delay = 0.3
+            async with simulated_hosts(api, host):
+
+                async def connecting() -> bool:
+                    found = (await api.call("GetHost", uuid=host.host_uuid)).inventory
+                    return bool(found.status == found.STATUS_CONNECTING)
+
+                await until(connecting)
+                answer = await api.call(
+                    "AttachPrimaryStorageToCluster", primary_storage_uuid=uuid, cluster_uuid=cluster
+                )
+                assert answer.job_uuid == ""
+                await host_connected(api, host.host_uuid)
+
+                async def measured() -> bool:
+                    return bool((await get(api, uuid)).total_capacity == host.world.disk_size)
+
+                await until(measured)
+
+    asyncio.run(main())
+
+
 def test_wrong_whatever_the_state(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_node(tmp_path / "data") as api:
