@@ -226,7 +226,7 @@ def test_owners_and_the_recycle_bin(tmp_path: Path, sshd: PrivateSshd) -> None:
     async def body(api: Api) -> None:
         storage = await add_storage(api, sshd, tmp_path / "store")
         await allow(api, paths=str(tmp_path))
-        _, mine = await api.account("mine")
+        mine_uuid, mine = await api.account("mine")
         yours_uuid, yours = await api.account("yours")
         fields = {"name": "i", "url": f"file://{source}", "format": "raw"}
         uuid = (await mine.done("AddImage", **fields)).inventory.uuid
@@ -265,5 +265,14 @@ def test_owners_and_the_recycle_bin(tmp_path: Path, sshd: PrivateSshd) -> None:
         uuid = (await mine.done("AddImage", **fields)).inventory.uuid
         await mine.done("DeleteImage", uuid=uuid)
         assert await gone(uuid)
+
+        # with its account goes an image, and the room that it took is free
+        uuid = (await mine.done("AddImage", **fields)).inventory.uuid
+        assert files(tmp_path / "store")
+        await api.done("DeleteAccount", uuid=mine_uuid)
+        assert await gone(uuid)
+        assert files(tmp_path / "store") == []
+        free = await storage_of(api, storage.uuid)
+        assert free.available_capacity == free.total_capacity
 
     in_cloud(tmp_path, body)
