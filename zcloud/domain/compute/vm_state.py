@@ -149,10 +149,10 @@ def next_state(state: VmState, event: VmEvent) -> VmState:
 def path_to(state: VmState, real: VmState) -> tuple[VmEvent, ...]:
     """The events by which a host's report is taken: its own, or by way of NoState or Running where it has no row."""
     event = REPORTED[real]
-    if (state, event) in TABLE:
+    if TABLE.get((state, event)) is real:
         return (event,)
     for via in (VmEvent.NO_STATE, VmEvent.RUNNING, VmEvent.STOPPED):
         between = TABLE.get((state, via))
-        if between is not None and (between, event) in TABLE:
+        if between is not None and TABLE.get((between, event)) is real:
             return (via, event)
     return ()

@@ -157,14 +157,15 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
 
     def found(self, real: VmState, reason: str, *, host: tuple[str, str, str] | None = None) -> bool:
         """A host says what state it really is in; whether that is news. A report ends an operation that failed."""
-        if real is self.state and (host is None or host[0] == self.host_uuid):
+        if real is self.state and (host is None or host[0] == self.host_uuid or real is VmState.STOPPED):
             return False
         if self.state in INTERMEDIATE and len(path_to(self.state, real)) != 1:
             self.revert(reason)
             if real is self.state:
                 return True
         for event in path_to(self.state, real):
-            self.take(event, reason, host=host, leave=real is VmState.STOPPED)
+            stopped = real is VmState.STOPPED
+            self.take(event, reason, host=None if stopped else host, leave=stopped)
         return True
 
     def lost(self, reason: str) -> None:
