@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import pkgutil
@@ -73,6 +74,8 @@ class Node:
         self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors, probe=self.agents.probe)
         self.watches = [made(self.cloud) for made in WATCHES]
+        # Request ids that are under way, by account: the lock, and how many hold it or wait.
+        self.requests: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
         self.door: AgentDoor | None = None
         self.server: Server | None = None
         self.address = ""

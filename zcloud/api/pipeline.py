@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
 from projections.render import plain, render
+from projections.schema.values import has_secret
 from zcloud.api import access, position, rules
 from zcloud.api.call import Call, Metadata
 from zcloud.api.handlers import Command
@@ -23,6 +27,7 @@ from zcloud.kernel.log import RequestTaken
 from zcloud.kernel.record import Record, RequestRecord
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
+from zcloud.kernel.vault import PREFIX as SEALED
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,30 @@ async def begin(node: Any, rpc: Rpc, metadata: Metadata, source: str) -> Call:
 async def run_command(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:
     """Decide, and answer when it is durable; a request id that was seen gets its first answer."""
     rules.check(request)
+    if not call.context.request_id:
+        return await _decide(call, handler, request)
+    # A second call with the same id, while the first is under way, would be refused for what the first has made.
+    async with _one_at_a_time(call.node, (call.actor.account_uuid, call.context.request_id)):
+        return await _decide(call, handler, request)
+
+
+@asynccontextmanager
+async def _one_at_a_time(node: Any, key: tuple[str, str]) -> AsyncIterator[None]:
+    lock, waiting = node.requests.get(key, (None, 0))
+    lock = lock or asyncio.Lock()
+    node.requests[key] = (lock, waiting + 1)
+    try:
+        async with lock:
+            yield
+    finally:
+        waiting = node.requests[key][1] - 1
+        if waiting:
+            node.requests[key] = (lock, waiting)
+        else:
+            del node.requests[key]
+
+
+async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:
     body_hash = call.node.vault.digest(call.rpc.name.encode() + b"\0" + request.SerializeToString(deterministic=True))
     if call.context.request_id and not call.validate_only:
         first = _first_answer(call, body_hash)
@@ -74,7 +103,7 @@ async def run_command(call: Call, handler: Command, request: Message) -> tuple[b
             call.context.request_id,
             call.rpc.name,
             body_hash,
-            response.SerializeToString(),
+            _keep(call, response),
             unit.now,
         )
 
@@ -101,7 +130,22 @@ def _first_answer(call: Call, body_hash: bytes) -> tuple[bytes, int] | None:
             f'zcloud-request "{call.context.request_id}" was used before for another {found.rpc}; use a new one',
             request_id=call.context.request_id,
         )
-    return found.response, found.position
+    return _kept(call, found.response), found.position
+
+
+def _keep(call: Call, response: Message) -> bytes:
+    """The answer as it is remembered: sealed when it holds a secret."""
+    data = response.SerializeToString()
+    if not has_secret(response.DESCRIPTOR):
+        return data
+    sealed: str = call.node.vault.seal(data.hex())
+    return sealed.encode()
+
+
+def _kept(call: Call, data: bytes) -> bytes:
+    if not data.startswith(SEALED.encode()):  # which no message begins with
+        return data
+    return bytes.fromhex(call.node.vault.open(data.decode()))
 
 
 async def check_references(call: Call, unit: Unit, request: Message) -> None:

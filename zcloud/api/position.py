@@ -7,6 +7,8 @@ import binascii
 
 from zcloud.kernel.errors import invalid
 
+LARGEST = (1 << 63) - 1
+
 
 def encode(position: int) -> str:
     """The token of a position in the log."""
@@ -18,7 +20,7 @@ def decode(token: str, field: str) -> int:
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         version, _, number = text.partition(".")
-        if version != "p1":
+        if version != "p1" or not (number.isascii() and number.isdigit()) or int(number) > LARGEST:
             raise ValueError(text)
         return int(number)
     except (ValueError, binascii.Error) as error:
