@@ -94,6 +94,8 @@ async def fail(unit: Unit, job: Job) -> None:
 
 
 # A host that can't be reached has no agent of ours, or one that this cloud will not let in.
-DEPLOY = Step("deploy_agent", deploy, deployed, undo=undeploy, timeout=1200, out_of_reach=("UNREACHABLE", "REFUSED"))
+# With a key that can't be read (INVALID) nothing was reached either.
+NOT_REACHED = ("UNREACHABLE", "REFUSED", "INVALID")
+DEPLOY = Step("deploy_agent", deploy, deployed, undo=undeploy, timeout=1200, out_of_reach=NOT_REACHED)
 REDEPLOY = Step("deploy_agent", deploy, deployed, timeout=1200)
 CONNECT = Step("connect", connect, connected, timeout=120)
