@@ -31,6 +31,8 @@ NO_UNDO = {
     "clear_networks": "brings the host to what the model says, whatever becomes of the job",
     "primary_storages": "a job of its own, with its own undo",
     "prepare": "makes an empty directory on a host that has the storage in any case",
+    "read_vm_instance.read": "only asks",
+    "stop_stray_vm_instance.stop": "what runs where it should not is stopped, whatever becomes of the job",
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",
     "release_dhcp": "an address that is served no more; the start serves it again",
@@ -42,9 +44,6 @@ class Arguments(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         return ["1" * 32, "2" * 32] if name.endswith("s") else "1" * 32
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
 
 
 def arguments(kind: str) -> Arguments:
@@ -95,7 +94,7 @@ def test_what_hosts_do_simulated_hosts_do_as_well() -> None:
 
 
 def test_every_handler_is_for_a_task() -> None:
-    assert NODE | SIMULATED <= set(TASKS)
+    assert not (NODE | SIMULATED) - set(TASKS)
 
 
 def steps() -> Iterator[tuple[str, Workflow, Step]]:

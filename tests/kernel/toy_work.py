@@ -213,7 +213,7 @@ class Works:
 
     async def reaches(self, uuid: str, condition: Callable[[Job], bool]) -> Job:
         async with asyncio.timeout(20):
-            while not condition(await self.job(uuid)):
+            while not condition(await self.job(uuid)):  # noqa: ASYNC110 - the log has no event to wait for
                 await asyncio.sleep(0.002)
         return await self.job(uuid)
 

@@ -330,7 +330,7 @@ async def simulated_hosts(api: Api, *hosts: SimulatedHost) -> AsyncIterator[Flee
 async def until(condition: Any, seconds: float = 30.0) -> Any:
     """Ask an async function again and again until what it gives is true; gives that."""
     async with asyncio.timeout(seconds):
-        while not (found := await condition()):
+        while not (found := await condition()):  # noqa: ASYNC110 - what it asks has no event to wait for
             await asyncio.sleep(0.02)
     return found
 
