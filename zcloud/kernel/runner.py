@@ -15,7 +15,7 @@ from zcloud.kernel import failpoint
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
-from zcloud.kernel.errors import Code, Reason, Refused, precondition
+from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
@@ -267,6 +267,9 @@ class Runner:
             # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
             await self._record(job.uuid, job.task_uuid, Report(False, None, refused.reason.value, refused.message))
             return
+        if sending is None:
+            await self._pass_over(job)
+            return
         self._pending[job.task_uuid] = (job.uuid, sending)
         failpoint.hit("send.before")
         self.transport.send(sending)
@@ -281,14 +284,25 @@ class Runner:
             error = f"no report of {job.steps[job.index].name} in time: what it did is unknown"
             await self._record(job.uuid, job.task_uuid, Report(False, None, "TIMEOUT", error))
 
-    async def _sending(self, job: Job) -> Sending:
+    async def _pass_over(self, job: Job) -> None:
+        """Another job has seen to it since the intent was recorded (two VMs need the same image): nothing is left."""
+
+        async def skip(unit: Unit) -> None:
+            now = await unit.get(Job, job.uuid)
+            if now.task_uuid == job.task_uuid:
+                reason = "nothing was left to undo" if now.undoing else ""
+                now.trigger(Job.StepSkipped(index=now.index, undo=now.undoing, reason=reason))
+
+        await self.cloud.decide(await self._context(job.uuid, job.task_uuid), skip)
+
+    async def _sending(self, job: Job) -> Sending | None:
         """The task of the recorded intent, made again from what is known: the log holds no arguments (no secrets)."""
         step = _step(job)
         make = step.undo if job.undoing else step.do
         unit = Unit(self.cloud, await self._context(job.uuid), self.cloud.clock.now())
         task = await make(unit, await unit.get(Job, job.uuid)) if make is not None else None
         if not isinstance(task, Task):
-            raise precondition(Reason.WRONG_STATE, f"there is nothing to do any more for {step.name} of {job.workflow}")
+            return None
         return Sending(
             job.task_uuid, job.fence, task.resource_uuid or job.resource_uuid, task.target, task.args, step.timeout
         )

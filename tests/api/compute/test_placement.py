@@ -174,7 +174,7 @@ def test_many_at_a_time_fill_the_hosts_and_no_more(tmp_path: Path) -> None:
         async def one(number: int) -> str:
             made = await here.api.call("CreateVmInstance", **here.fields(name=f"vm-{number}", memory_size=4 * GIB))
             job = await here.api.wait(made.job_uuid)
-            assert job.state == job.STATE_SUCCEEDED, job
+            assert job.state == job.STATE_SUCCEEDED, str(job.error)
             return str(made.inventory.uuid)
 
         answers = await asyncio.gather(*(one(n) for n in range(20)), return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -32,8 +32,6 @@ class VmNics(Companion, of="vm_instance", role="nics"):
 
     class Created(Event):
         """The NICs that the VM was created with."""
-
-        begins: ClassVar[bool] = True
 
         vm_nics: tuple[VmNic, ...]
         default_l3_network_uuid: str

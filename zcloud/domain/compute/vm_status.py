@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -58,8 +58,6 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
 
     class Created(Event):
         """It is a record; no host knows of it."""
-
-        begins: ClassVar[bool] = True
 
         def apply(self, aggregate: Any) -> None:
             aggregate.state, aggregate.state_reason = VmState.CREATED, ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar
+from typing import Any
 
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, precondition
@@ -78,8 +78,6 @@ class VolumeStatus(Companion, of="volume", role="status"):
 
     class Created(Event):
         """The volume is a record; no storage holds anything of it."""
-
-        begins: ClassVar[bool] = True
 
         def apply(self, aggregate: Any) -> None:
             aggregate.status = VolumeState.NOT_INSTANTIATED
