@@ -190,7 +190,7 @@ class Follower:
         view = View(uuid, replay(self._log.recorder.read_stream(uuid, by=by)))
         if isinstance(view.main, Resource):
             for cls in companions_of(view.main.kinds):
-                stream = cls.stream_of(uuid)
+                stream = cls.stream_of(uuid, view.main.life)
                 found = replay(self._log.recorder.read_stream(stream, by=by), cls)
                 if found is not None:
                     view.beside[stream] = found
@@ -233,9 +233,11 @@ def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
     if not isinstance(main, Resource) or not main.exists:
         return []
     found = []
+    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
+    facts = [view.beside[stream] for stream in streams if stream in view.beside]
     for message_type in messages_of(main.kind):
         model = models[_kind(message_type)]
-        message = render(message_type, main, *view.beside.values())
+        message = render(message_type, main, *facts)
         rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
         found.append((model, rows))
     return found

@@ -33,6 +33,8 @@ class Aggregate:
     version: int = 0
     create_date: int = 0
     last_op_date: int = 0
+    # The version before this life began: a uuid may be used again after a removal.
+    life: int = 0
 
     def __init_subclass__(cls, *, kind: str = "", abstract: bool = False, **keywords: Any) -> None:
         """abstract: a kind that others extend and that has no streams of its own."""
@@ -108,6 +110,7 @@ class Aggregate:
         self.last_op_date = time
         if event.begins:
             self.create_date = time
+            self.life = self.version - 1
         event.apply(self)
 
     def refold(self, base: Aggregate, time: int) -> None:
@@ -137,12 +140,12 @@ class Companion(Aggregate):
 
     @property
     def stream(self) -> str:
-        return derive(self.uuid, self.role)
+        return self.stream_of(self.uuid, self.life)
 
     @classmethod
-    def stream_of(cls, uuid: str) -> str:
-        """The stream beside a resource."""
-        return derive(uuid, cls.role)
+    def stream_of(cls, uuid: str, life: int = 0) -> str:
+        """The stream beside a resource in one of its lives: a uuid that is used again begins without old facts."""
+        return derive(uuid, cls.role, str(life)) if life else derive(uuid, cls.role)
 
 
 def kinds() -> dict[str, type[Aggregate]]:

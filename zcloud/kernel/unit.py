@@ -62,9 +62,11 @@ class Unit:
 
     async def companion(self, cls: type[C], of: Resource) -> C:
         """The facts of this role beside a resource; blank when none was ever recorded."""
-        stream = cls.stream_of(of.uuid)
+        stream = cls.stream_of(of.uuid, of.life)
         self._owners[stream] = (of.account_uuid, of.zone_uuid, of.kind)
-        return cast(C, await self._load(stream, cls, of.uuid))
+        found = cast(C, await self._load(stream, cls, of.uuid))
+        found.life = of.life
+        return found
 
     async def companion_of(self, cls: type[C], uuid: str) -> C:
         """As companion, when the resource itself is not at hand; its owner is looked up."""
@@ -91,6 +93,7 @@ class Unit:
         version = found.version if found is not None else 0
         made = cls.blank(uuid, version)
         made.__dict__["now"] = self.now
+        made.life = version
         made.account_uuid = self.context.actor.account_uuid if account_uuid is None else account_uuid
         self.seen[uuid] = (made, version)
         return made
