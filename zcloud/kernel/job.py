@@ -237,7 +237,7 @@ class Job(Resource, kind="job"):
             old.name,
             state,
             error or ("" if state in (StepState.RUNNING, StepState.DONE) else old.error),
-            old.start_date if not start or old.start_date else now,
+            old.start_date or now,
             0 if start else now,
         )
         self.steps = (*self.steps[:index], new, *self.steps[index + 1 :])

@@ -18,7 +18,7 @@ class Api:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    def call(self, name: str, **fields: str) -> Any:
+    def call(self, name: str, /, **fields: str) -> Any:
         """The response; raises CallError, or RuntimeError when its job fails."""
         rpc = catalog.find(name)
         request = request_of(rpc, [f"{key}={value}" for key, value in fields.items()])
@@ -35,7 +35,7 @@ class Api:
         found = self.call(f"Query{kind}", filter=f'name = "{name}"').inventories
         return found[0] if found else None
 
-    def ensure(self, kind: str, verb: str, name: str, **fields: str) -> Any:
+    def ensure(self, kind: str, verb: str, name: str, /, **fields: str) -> Any:
         """The resource of this name, made when it is not there."""
         found = self.find(kind, name)
         return found if found is not None else self.call(f"{verb}{kind}", name=name, **fields).inventory
