@@ -49,7 +49,8 @@ def test_what_was_given_is_what_is_read(store: Store) -> None:
     given = Record(
         "stream", 1, "toy.Changed", "{\"ä\":\"'\\\\\"}".encode(), time=1_700_000_000_000_000, schema=3, kind="toy",
         resource_uuid="r", owner_uuid="o", zone_uuid="z", actor=Actor("u", "näme", "s", "1.2.3.4", True),
-        origin="ChangeToy", request_id="q", causation_id="c", correlation_id="k", reason='weil {a,"b"} \\ NULL', job_uuid="j",
+        origin="ChangeToy", request_id="q", causation_id="c", correlation_id="k", reason='weil {a,"b"} \\ NULL',
+        job_uuid="j",
     )  # fmt: skip
     asked = RequestRecord("u", "q", "ChangeToy", b"\x00hash", b"\x00\xffanswer", 5)
     [written] = store.append_batch([Append([given], {"stream": 0}, {}, asked)])

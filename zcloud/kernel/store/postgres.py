@@ -103,7 +103,7 @@ class PostgresRecorder(SqlStore):
     def _commit(self, batch: Batch) -> Answer:
         values = _values(batch)
         until = time.monotonic() + PATIENCE_SECONDS
-        mine = -1
+        mine, told = -1, False
         with self._lock, translated():
             while True:
                 connection: Impatient | None = None
@@ -119,7 +119,9 @@ class PostgresRecorder(SqlStore):
                     given_up = getattr(error, "sqlstate", None) == GIVEN_UP
                     if not (lost(connection, error) or given_up) or time.monotonic() > until:
                         raise
-                    log.warning("the log could not be written, trying again: %s", str(error).strip())
+                    if not told:
+                        log.warning("the log can't be written just now: %s", str(error).strip())
+                    told = True
                 time.sleep(RETRY_SECONDS)
 
     def _send(self, c: Impatient, values: Sequence[Any]) -> Answer:

@@ -1,0 +1,72 @@
+"""Several processes write to one PostgreSQL while a follower reads at the head: nothing is missed, all is in order.
+
+ZCLOUD_EVENTS says how many events are written; a million is for a night.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from tests.kernel.store.writers import Follower, Writers, check
+from tests.support.postgres import PostgresCluster
+from zcloud.kernel.store.postgres import PostgresRecorder
+
+EVENTS = int(os.environ.get("ZCLOUD_EVENTS", "100000"))
+PROCESSES = 4
+KILLS = 3
+
+
+def test_a_follower_at_the_head_misses_nothing(postgres: PostgresCluster) -> None:
+    address = postgres.database()
+    store = PostgresRecorder(address)
+    follower = Follower(store)
+    follower.start()
+    with Writers(address, PROCESSES, EVENTS // PROCESSES) as writers:
+        results = writers.results()
+    records = follower.finish()
+    store.close()
+    check(records, results)
+    assert len(records) == sum(len(r["seen"]) for r in results) >= EVENTS
+    # Otherwise nothing was tried: writers met, and the follower was there while they wrote.
+    assert sum(r["happened"].get("conflict", 0) for r in results) > PROCESSES
+    assert follower.reads > 50
+    assert len({str(r.originator_id)[:2] for r in records[: len(records) // 2]}) > 2
+
+
+def test_a_database_that_is_killed_under_load_forgets_nothing(postgres: PostgresCluster) -> None:
+    address = postgres.database()
+    store = PostgresRecorder(address)
+    follower = Follower(store)
+    follower.start()
+    with Writers(address, 2, 10_000_000) as writers:
+        for n in range(KILLS):
+            seen = len(follower.records)
+            while len(follower.records) < seen + 1000:
+                assert writers.at_work, "a writer fell"
+                time.sleep(0.01)
+            postgres.kill()
+            # Once the writers lose patience and have to ask again themselves; otherwise their stores do.
+            time.sleep(7 if n == 0 else 0)
+            postgres.start()
+        writers.end()
+        results = writers.results()
+    records = follower.finish()
+    store.close()
+    check(records, results)
+    assert sum(r["happened"].get("away", 0) for r in results) > 0
+
+
+def test_many_nodes_may_start_at_once_on_an_empty_database(postgres: PostgresCluster) -> None:
+    address = postgres.database()
+    stores: list[PostgresRecorder] = []
+    threads = [threading.Thread(target=lambda: stores.append(PostgresRecorder(address))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 8
+    assert len({store.incarnation(str(n)) for n, store in enumerate(stores)}) == 1
+    for store in stores:
+        store.close()
