@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from zcloud.kernel import failpoint
 from zcloud.kernel.clock import SECOND
@@ -19,45 +18,12 @@ from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
+from zcloud.kernel.transport import Report, Sending, Transport
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, submit, workflow
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A task on its way to an agent. fence: microseconds of its intent, so it grows with each of a resource."""
-
-    task_uuid: str
-    fence: int
-    resource_uuid: str
-    target: str
-    args: Any
-    timeout: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an agent said of a task. result: the task's result message, None when it failed."""
-
-    succeeded: bool
-    result: Any = None
-    reason: str = ""
-    error: str = ""
-
-
-class Transport(Protocol):
-    """The way to agents."""
-
-    def send(self, sending: Sending) -> None:
-        """Send when the agent is there; sending twice is harmless."""
-        ...
-
-    def abort(self, target: str, task_uuid: str) -> None:
-        """Ask the agent to give a task up."""
-        ...
 
 
 class Runner:
@@ -412,3 +378,6 @@ def _facts(result: Any) -> dict[str, Any]:
     if result is None:
         return {}
     return {field.name: value for field, value in result.ListFields() if isinstance(value, (str, int, bool, float))}
+
+
+__all__ = ["Report", "Runner", "Sending", "Transport"]
