@@ -6,7 +6,8 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ class Lab:
         """Start the server again after it was killed."""
         self._admin = None
         self.server.start(**environment)
+
+    def ready(self, seconds: float = 60.0) -> None:
+        """Wait until host and storage are Connected, as they are again soon after a start."""
+        end = time.monotonic() + seconds
+        while True:
+            host = self.admin.call("GetKvmHost", uuid=self.uuids["host"]).inventory
+            storage = self.admin.call("GetBackupStorage", uuid=self.uuids["bs"]).inventory
+            if host.status == host.STATUS_CONNECTED and storage.status == storage.STATUS_CONNECTED:
+                return
+            assert time.monotonic() < end, (host, storage)
+            time.sleep(0.1)
 
     def done(self, rpc: str, **fields: Any) -> Any:
         """Call, and insist that the job succeeds."""
@@ -121,7 +133,7 @@ class Lab:
         )
         uuids["offering"] = self.done("CreateInstanceOffering", name="small", cpu_num=1, memory_size=128 << 20).uuid
 
-    def create_vm(self, name: str, **changes: Any) -> Any:
+    def create_vm(self, name: str, meta: Mapping[str, str] = {}, /, **changes: Any) -> Any:
         """The answer to CreateVmInstance."""
         fields = {
             "name": name,
@@ -129,7 +141,7 @@ class Lab:
             "image_uuid": self.uuids["image"],
             "l3_network_uuids": [self.uuids["l3"]],
         }
-        return self.admin.call("CreateVmInstance", **{**fields, **changes})
+        return self.admin.call("CreateVmInstance", meta, **{**fields, **changes})
 
 
 @contextlib.contextmanager

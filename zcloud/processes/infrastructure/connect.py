@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuid_of
-from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus
+from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
@@ -22,10 +22,15 @@ def token_of(unit: Unit, job: Job) -> str:
     return digest.hex()
 
 
-async def begin(unit: Unit, job: Job) -> None:
-    """The host is Connecting, and its agent may enrol once."""
+async def begin(unit: Unit, job: Job, *, anew: bool = True) -> None:
+    """The host is Connecting, and its agent may enrol once.
+
+    Not anew: a host that nobody has missed since, because the node itself was away, stays Connected meanwhile.
+    """
     host = await unit.get(Host, job.resource_uuid)
-    (await unit.companion(HostStatus, host)).connecting()
+    status = await unit.companion(HostStatus, host)
+    if anew or status.status is not Status.CONNECTED:
+        status.connecting()
     if isinstance(host, KvmHost):
         token = await unit.new(EnrollToken, uuid_of(token_of(unit, job)), account_uuid=host.account_uuid)
         token.create(identity=f"host/{host.uuid}", now=unit.now)

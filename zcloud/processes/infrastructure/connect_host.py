@@ -18,7 +18,7 @@ class Connecting(Workflow, name="connect_host", version=1, title="connect host")
         return (connect.CONNECT, *preparations())
 
     async def begin(self, unit: Unit, job: Job) -> None:
-        await connect.begin(unit, job)
+        await connect.begin(unit, job, anew=False)
 
     async def succeed(self, unit: Unit, job: Job) -> None:
         await connect.succeed(unit, job)
@@ -32,3 +32,6 @@ class Reconnect(Connecting, name="reconnect_host", version=1, title="reconnect h
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         return (connect.REDEPLOY, *super().steps(args))
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        await connect.begin(unit, job)
