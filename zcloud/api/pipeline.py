@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from projections.render import plain, render
 from projections.schema.values import has_secret
-from zcloud.api import access, position, rules
+from zcloud.api import access, moments, position, rules
 from zcloud.api.call import Call, Metadata
 from zcloud.api.handlers import Command
 from zcloud.api.rpcs import Rpc
@@ -116,6 +116,8 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
         return first
     if call.validate_only:
         _fill_plan(decision)
+    elif decision.records:
+        moments.move(decision.value, decision.decided, decision.records[0].time)
     return decision.value.SerializeToString(), decision.position
 
 
@@ -130,7 +132,17 @@ def _first_answer(call: Call, body_hash: bytes) -> tuple[bytes, int] | None:
             f'zcloud-request "{call.context.request_id}" was used before for another {found.rpc}; use a new one',
             request_id=call.context.request_id,
         )
-    return _kept(call, found.response), found.position
+    return _as_written(call, found, _kept(call, found.response)), found.position
+
+
+def _as_written(call: Call, found: RequestRecord, data: bytes) -> bytes:
+    """An answer is remembered as it was decided; it was given with the time of what was written."""
+    for record in call.node.recorder.read_positions([found.position]):
+        if record.request_id == found.request_id and record.time != found.time:
+            response = call.rpc.response.FromString(data)
+            moments.move(response, found.time, record.time)
+            return response.SerializeToString()
+    return data
 
 
 def _keep(call: Call, response: Message) -> bytes:

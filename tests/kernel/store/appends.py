@@ -15,13 +15,12 @@ def change(
     guards: Mapping[str, int] | None = None,
     request: str = "",
     time: int = 0,
+    topic: str = "toy.Changed",
     **envelope: str,
 ) -> Append:
     """Some events on a stream that is at a version."""
     records = [
-        Record(
-            stream, base + n, "toy.Changed", b'{"n":%d}' % n, time=time, kind="toy", resource_uuid=stream, **envelope
-        )
+        Record(stream, base + n, topic, b'{"n":%d}' % n, time=time, kind="toy", resource_uuid=stream, **envelope)
         for n in range(1, events + 1)
     ]
     asked = RequestRecord("account", request, "ChangeToy", b"hash", b"answer", time) if request else None
