@@ -41,6 +41,9 @@ def test_a_database_that_is_killed_under_load_forgets_nothing(postgres: Postgres
     follower = Follower(store)
     follower.start()
     with Writers(address, 2, 10_000_000) as writers:
+        while {"w0", "w1"} - {str(r.originator_id)[:2] for r in list(follower.records)}:
+            assert writers.at_work, "a writer did not begin"
+            time.sleep(0.01)
         for n in range(KILLS):
             seen = len(follower.records)
             while len(follower.records) < seen + 1000:
