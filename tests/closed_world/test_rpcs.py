@@ -67,7 +67,6 @@ def test_rpcs_that_share_a_permission_are_alike() -> None:
 def test_a_server_with_an_undeclared_rpc_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: dict[str, Any]
 ) -> None:
-    monkeypatch.delenv("ZCLOUD_UNFINISHED", raising=False)
     wrong = {**rpcs(), "UpdateZone": dataclasses.replace(rpcs()["UpdateZone"], **spoilt)}
     monkeypatch.setattr(server, "rpcs", lambda: wrong)
 

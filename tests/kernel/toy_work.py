@@ -107,6 +107,21 @@ class Nested(Workflow, name="toy_nested", version=1):
     table = (step("a"), Step("inner", _build_the_inner), step("c"))
 
 
+async def _build_the_next(unit: Unit, job: Job) -> SubJob | None:
+    for uuid in job.args["inner"]:
+        thing = await unit.get(Thing, uuid)
+        if not thing.items and uuid not in job.passed_over:
+            refused = "a" if uuid == job.args["refused"] else ""
+            return SubJob("toy_build", thing, {"refuse": refused})
+    return None
+
+
+class Row(Workflow, name="toy_row", version=1):
+    """Builds one thing after another; with mode Enforcing, what fails is passed over."""
+
+    table = (Step("each", _build_the_next, repeat=True, tolerant=True),)
+
+
 class Agent:
     """A host's agent that acts once per task whatever is sent how often. silent: tasks that it never reports.
 

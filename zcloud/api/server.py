@@ -73,17 +73,9 @@ class Server:
         self.health = health.aio.HealthServicer()
         names = []
         for service in services():
-            methods = {}
-            for rpc in rpcs().values():
-                if rpc.service == service.full_name and own(rpc):
-                    try:
-                        methods[rpc.name] = self._method(rpc)
-                    except (Undeclared, KeyError) as error:  # UNFINISHED: to be removed when all kinds are there
-                        import os
-
-                        if not os.environ.get("ZCLOUD_UNFINISHED"):
-                            raise
-                        log.warning("unfinished: %s", error)
+            methods = {
+                rpc.name: self._method(rpc) for rpc in rpcs().values() if rpc.service == service.full_name and own(rpc)
+            }
             if methods:
                 names.append(service.full_name)
                 self.server.add_generic_rpc_handlers(

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from zcloud.kernel import event as events
 from zcloud.kernel.event import Event, EventMeta
-from zcloud.kernel.ids import derive
 
 _kinds: dict[str, type[Aggregate]] = {}
 _classes: dict[str, type[Aggregate]] = {}
@@ -144,8 +143,11 @@ class Companion(Aggregate):
 
     @classmethod
     def stream_of(cls, uuid: str, life: int = 0) -> str:
-        """The stream beside a resource in one of its lives: a uuid that is used again begins without old facts."""
-        return derive(uuid, cls.role, str(life)) if life else derive(uuid, cls.role)
+        """The stream beside a resource in one of its lives: a uuid that is used again begins without old facts.
+
+        No caller can choose a resource's uuid so that it is one of these.
+        """
+        return f"{uuid}.{cls.role}.{life}" if life else f"{uuid}.{cls.role}"
 
 
 def kinds() -> dict[str, type[Aggregate]]:

@@ -78,6 +78,9 @@ class Job(Resource, kind="job"):
     # The task that was sent or is to be sent; empty between steps.
     task_uuid: str = ""
     target: str = ""
+    # What the task is about, and what an Enforcing job has passed over: uuids.
+    subject: str = ""
+    passed_over: tuple[str, ...] = ()
     fence: int = 0
     deadline: int = 0
 
@@ -117,10 +120,11 @@ class Job(Resource, kind="job"):
         task_uuid: str
         task: str
         target: str
+        subject: str = ""
         deadline: int
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.index, aggregate.undoing = self.index, self.undo
+            aggregate.index, aggregate.undoing, aggregate.subject = self.index, self.undo, self.subject
             aggregate.task_uuid, aggregate.target, aggregate.deadline = self.task_uuid, self.target, self.deadline
             aggregate.fence = aggregate.last_op_date
             aggregate.state = JobState.UNDOING if self.undo else JobState.RUNNING
@@ -165,6 +169,21 @@ class Job(Resource, kind="job"):
             elif not self.undo and aggregate.steps[self.index].state is not StepState.DONE:
                 # A repeated step that finds nothing more was done, not skipped.
                 aggregate.mark(self.index, StepState.SKIPPED)
+
+    class PassedOver(Event):
+        """One of the things that a repeated step does failed, and Enforcing goes on with the others."""
+
+        index: int
+        subject: str
+        reason: str
+        error: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.task_uuid = ""
+            aggregate.passed_over = (*aggregate.passed_over, self.subject)
+            before = aggregate.steps[self.index].error
+            text = f"passed over {self.subject} ({self.reason}): {self.error}"
+            aggregate.mark(self.index, StepState.DONE, f"{before}; {text}" if before else text)
 
     class StepFailed(Event):
         """The report said no, or none came in time: then what happened is unknown, and is undone all the same."""
@@ -233,10 +252,13 @@ class Job(Resource, kind="job"):
         """Fold into one step."""
         old = self.steps[index]
         now = self.last_op_date
+        # What was passed over stays named when the step goes on with the rest.
+        cleared = state in (StepState.RUNNING, StepState.DONE) and not self.passed_over
+        kept = "" if cleared else old.error
         new = JobStep(
             old.name,
             state,
-            error or ("" if state in (StepState.RUNNING, StepState.DONE) else old.error),
+            error or kept,
             old.start_date or now,
             0 if start else now,
         )

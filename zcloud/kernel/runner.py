@@ -299,9 +299,9 @@ class Runner:
         deadline = unit.now + step.timeout * SECOND
         if isinstance(task, SubJob):
             child = await submit(unit, task.workflow, task.resource, task.args, parent=job.uuid)
-            intent = (child.uuid, task.workflow, f"job:{child.uuid}")
+            intent = (child.uuid, task.workflow, f"job:{child.uuid}", task.resource.uuid)
         else:
-            intent = (self.cloud.ids.new(), type(task.args).__name__, task.target)
+            intent = (self.cloud.ids.new(), type(task.args).__name__, task.target, "")
         job.trigger(
             Job.StepDispatched(
                 index=job.index,
@@ -309,6 +309,7 @@ class Runner:
                 task_uuid=intent[0],
                 task=intent[1],
                 target=intent[2],
+                subject=intent[3],
                 deadline=deadline,
             )
         )
@@ -366,6 +367,9 @@ def _may_fail(step: Step, job: Job, reason: str) -> bool:
 def _fail(job: Job, reason: str, error: str) -> None:
     index = min(max(job.index, 0), len(job.steps) - 1)
     if 0 <= job.index < len(job.steps) and _may_fail(_step(job), job, reason):
+        if job.target.startswith("job:") and not job.undoing and _step(job).repeat:
+            job.trigger(Job.PassedOver(index=index, subject=job.subject, reason=reason, error=error))
+            return
         job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
     elif job.undoing:
         job.trigger(Job.GotStuck(index=index, reason=reason, error=error))

@@ -73,7 +73,7 @@ async def next_child(unit: Unit, job: Job) -> SubJob | None:
     for cls, attribute in children_kinds(type(resource)):
         for uuid in await unit.port("views").referring(cls.kind, attribute, resource.uuid):
             child = await unit.find(cls, uuid)
-            if child is None:
+            if child is None or uuid in job.passed_over:
                 continue
             made = await react(unit, child, resource, root, job.args.get("mode", "Permissive"))
             if made is not None:

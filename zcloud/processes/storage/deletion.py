@@ -22,7 +22,7 @@ async def next_image(unit: Unit, job: Job) -> SubJob | None:
     storage = await unit.get(BackupStorage, job.resource_uuid)
     for uuid in (await unit.companion(BackupStorageCapacity, storage)).images:
         image = await unit.find(Image, uuid)
-        if image is not None:
+        if image is not None and uuid not in job.passed_over:
             args = {"backup_storage_uuid": storage.uuid, "mode": job.args.get("mode", "Permissive")}
             return SubJob("delete_image_copy", image, args)
     return None
