@@ -11,15 +11,48 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import IntegrityError, StoredEvent, Tracking
 
-from zcloud.kernel.record import Append, Record
+from zcloud.kernel.record import Append, Record, RequestRecord
 from zcloud.kernel.store import RequestTaken, StoreAway
 from zcloud.kernel.store.reading import FORGET_REQUESTS, TRACK, SqlStore, past
-from zcloud.kernel.store.rows import COLUMNS, row_of
+from zcloud.kernel.store.rows import COLUMNS, row_of, stream_name
 
 SCHEMA = Path(__file__).with_name("sqlite.sql").read_text()
 _INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608
+
+
+_STANDING = """
+SELECT (SELECT json_group_object(value, ifnull((SELECT max(version) FROM events WHERE stream=value), 0))
+        FROM json_each(?1)),
+       (SELECT json_group_array(json_array(r.account_uuid, r.request_id)) FROM json_each(?2) AS w JOIN requests AS r
+        ON r.account_uuid=json_extract(w.value, '$[0]') AND r.request_id=json_extract(w.value, '$[1]')),
+       (SELECT ifnull(max(position), 0) FROM events)
+"""
+_BLOBS = ("state", "actor")
+_VALUES = [
+    f"CAST(json_extract(value, '$[{n}]') AS BLOB)" if column in _BLOBS else f"json_extract(value, '$[{n}]')"
+    for n, column in enumerate(COLUMNS)
+]
+_INSERT_ALL = f"INSERT INTO events ({', '.join(COLUMNS)}) SELECT {', '.join(_VALUES)} FROM json_each(?)"  # noqa: S608
+_PARTS = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(7))
+_REMEMBER_ALL = f"INSERT INTO requests SELECT {_PARTS} FROM json_each(?)"  # noqa: S608
+
+
+def _check(append: Append, versions: dict[str, int], failed: dict[str, int], taken: set[tuple[str, str]]) -> None:
+    for stream, expected in (*append.bases.items(), *append.guards.items()):
+        if expected >= failed.get(stream, expected + 1):
+            raise IntegrityError(f"an earlier change of {stream} failed")
+        if versions[stream] != expected:
+            raise IntegrityError(f"stream {stream} is at version {versions[stream]}, not {expected}")
+    if append.request is not None and (append.request.account_uuid, append.request.request_id) in taken:
+        raise RequestTaken(append.request.request_id)
+
+
+def _request_row(r: RequestRecord) -> list[Any]:
+    """In the order of the columns; bytes as hex digits, since JSON has none."""
+    return [r.account_uuid, r.request_id, r.rpc, r.body_hash.hex(), r.response.hex(), r.time, r.position]
 
 
 class SqliteRecorder(SqlStore):
@@ -30,6 +63,8 @@ class SqliteRecorder(SqlStore):
         self.path = str(path)
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
+        self._reading: list[threading.Lock] = []
+        self._closed = False
         self._lock = threading.RLock()
         self._keep = self._connect()  # keeps a database in memory alive
         with self._lock:
@@ -46,23 +81,32 @@ class SqliteRecorder(SqlStore):
         self._all.append(connection)
         return connection
 
-    def _reader(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    def _reader(self) -> tuple[sqlite3.Connection, threading.Lock]:
+        found: tuple[sqlite3.Connection, threading.Lock] | None = getattr(self._local, "reader", None)
         if found is None:
             with self._lock:
-                found = self._local.connection = self._connect()
+                if self._closed:
+                    raise StoreAway("the store is closed")
+                found = self._local.reader = (self._connect(), threading.Lock())
+                self._reading.append(found[1])
         return found
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        try:
-            rows: Sequence[Sequence[Any]] = self._reader().execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise StoreAway(str(error)) from error
+        connection, in_use = self._reader()
+        with in_use:
+            if self._closed:
+                raise StoreAway("the store is closed")
+            try:
+                rows: Sequence[Sequence[Any]] = connection.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                raise StoreAway(str(error)) from error
         return rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._closed:
+                raise StoreAway("the store is closed")
             connection = self._keep
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -80,52 +124,69 @@ class SqliteRecorder(SqlStore):
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
+            # To close a connection under a thread that reads from it ends the process.
+            for in_use in self._reading:
+                in_use.acquire()
             for connection in self._all:
                 connection.close()
             self._all.clear()
+            for in_use in self._reading:
+                in_use.release()
+            self._reading.clear()
 
     # -- writing
 
     def append_batch(self, appends: Sequence[Append]) -> list[list[Record] | Exception]:
+        """A handful of statements whatever the number of decisions: each one lets go of the interpreter's lock, and
+        a writer that does so for every row waits for the busy event loop every time."""
         outcomes: list[list[Record] | Exception] = []
-        # By stream, the version that failed in this batch: another writer's change may have the same number.
-        failed: dict[str, int] = {}
         with self._transaction() as c:
-            position = self._head(c)
+            versions, taken, position = self._standing(c, appends)
+            # By stream, the version that failed in this batch: another writer's change may have the same number.
+            failed: dict[str, int] = {}
+            written: list[Record] = []
+            requests: list[RequestRecord] = []
             for append in appends:
-                c.execute("SAVEPOINT one")
                 try:
-                    for stream, expected in (*append.bases.items(), *append.guards.items()):
-                        if expected >= failed.get(stream, expected + 1):
-                            raise IntegrityError(f"an earlier change of {stream} failed")
-                    records = self._append(c, append, position)
+                    _check(append, versions, failed, taken)
                 except (IntegrityError, RequestTaken) as error:
-                    c.execute("ROLLBACK TO one")
                     outcomes.append(error)
                     for stream, base in append.bases.items():
                         failed[stream] = min(failed.get(stream, base + 1), base + 1)
-                else:
-                    position += len(records)
-                    outcomes.append(records)
-                c.execute("RELEASE one")
+                    continue
+                records = [dataclasses.replace(r, position=position + n) for n, r in enumerate(append.records, 1)]
+                position += len(records)
+                versions.update((stream_name(r.originator_id), r.originator_version) for r in records)
+                written += records
+                if append.request is not None:
+                    requests.append(dataclasses.replace(append.request, position=position))
+                    taken.add((append.request.account_uuid, append.request.request_id))
+                outcomes.append(records)
+            if written:
+                rows = [[v.decode() if isinstance(v, bytes) else v for v in row_of(r)] for r in written]
+                c.execute(_INSERT_ALL, (msgspec.json.encode(rows).decode(),))
+            if requests:
+                c.execute(_REMEMBER_ALL, (msgspec.json.encode([_request_row(r) for r in requests]).decode(),))
         return outcomes
 
-    def _append(self, c: sqlite3.Connection, append: Append, head: int) -> list[Record]:
-        for stream, expected in (*append.bases.items(), *append.guards.items()):
-            found = c.execute("SELECT max(version) FROM events WHERE stream=?", (stream,)).fetchone()[0] or 0
-            if found != expected:
-                raise IntegrityError(f"stream {stream} is at version {found}, not {expected}")
-        records = [dataclasses.replace(r, position=head + n) for n, r in enumerate(append.records, 1)]
-        self._insert(c, records)
-        if append.request is not None:
-            r = append.request
-            done = c.execute(
-                "INSERT OR IGNORE INTO requests VALUES (?,?,?,?,?,?,?)",
-                (r.account_uuid, r.request_id, r.rpc, r.body_hash, r.response, r.time, head + len(records)),
-            )
-            if done.rowcount == 0:
-                raise RequestTaken(r.request_id)
-        return records
+    def _standing(
+        self, c: sqlite3.Connection, appends: Sequence[Append]
+    ) -> tuple[dict[str, int], set[tuple[str, str]], int]:
+        """Versions of all streams that the decisions rest on, which of their request ids are taken, and the head."""
+        streams = list({stream for a in appends for stream in (*a.bases, *a.guards)})
+        wanted = [(a.request.account_uuid, a.request.request_id) for a in appends if a.request is not None]
+        asked = (msgspec.json.encode(streams).decode(), msgspec.json.encode(wanted).decode())
+        versions, taken, head = c.execute(_STANDING, asked).fetchone()
+        pairs = msgspec.json.decode(taken)
+        return msgspec.json.decode(versions), {(account, request) for account, request in pairs}, int(head)
+
+    def find_request(self, account_uuid: str, request_id: str) -> RequestRecord | None:
+        found = super().find_request(account_uuid, request_id)
+        if found is None:
+            return None
+        texts = (str(found.body_hash), str(found.response))
+        return dataclasses.replace(found, body_hash=bytes.fromhex(texts[0]), response=bytes.fromhex(texts[1]))
 
     def _head(self, c: sqlite3.Connection) -> int:
         return int(c.execute("SELECT max(position) FROM events").fetchone()[0] or 0)

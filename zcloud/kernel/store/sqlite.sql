@@ -28,8 +28,9 @@ CREATE TABLE IF NOT EXISTS requests (
     account_uuid TEXT    NOT NULL,
     request_id   TEXT    NOT NULL,
     rpc          TEXT    NOT NULL,
-    body_hash    BLOB    NOT NULL,
-    response     BLOB    NOT NULL,
+    -- Hex digits: rows come in as JSON, which has no bytes.
+    body_hash    TEXT    NOT NULL,
+    response     TEXT    NOT NULL,
     time         INTEGER NOT NULL,
     position     INTEGER NOT NULL,
     PRIMARY KEY (account_uuid, request_id)
