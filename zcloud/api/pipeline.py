@@ -85,10 +85,6 @@ async def _one_at_a_time(node: Any, key: tuple[str, str]) -> AsyncIterator[None]
 
 async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:
     body_hash = call.node.vault.digest(call.rpc.name.encode() + b"\0" + request.SerializeToString(deterministic=True))
-    if call.context.request_id and not call.validate_only:
-        first = _first_answer(call, body_hash)
-        if first is not None:
-            return first
 
     async def body(unit: Unit) -> Message:
         await check_references(call, unit, request)
@@ -109,8 +105,9 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
 
     try:
         decision = await call.node.cloud.decide(call.context, body, dry_run=call.validate_only, answer=answer)
-    except RequestTaken:
-        first = _first_answer(call, body_hash)
+    except (RequestTaken, Refused):
+        # A retry is rare, so it is looked for only where it shows: the id is taken, or what the first made is in the way.
+        first = _first_answer(call, body_hash) if call.context.request_id and not call.validate_only else None
         if first is None:
             raise
         return first

@@ -69,6 +69,10 @@ class Cloud:
             self._cache.popitem(last=False)
         return found
 
+    def is_fresh(self, stream: str) -> None:
+        """Nothing ever happened in a stream that was just named at random: the log need not be asked."""
+        self._cache[stream] = None
+
     # -- deciding
 
     async def decide(

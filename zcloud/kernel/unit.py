@@ -80,7 +80,9 @@ class Unit:
 
         It belongs to the caller's account unless another is named.
         """
-        uuid = uuid or self.cloud.ids.new()
+        if not uuid:
+            uuid = self.cloud.ids.new()
+            self.cloud.is_fresh(uuid)
         found = await self._load(uuid)
         if found is not None and (not isinstance(found, Resource) or found.exists):
             raise Refused(
