@@ -177,6 +177,8 @@ class Cloud:
             kept = aggregate.copy()
             self._cache[stream] = kept
             self._cache.move_to_end(stream)
+        while len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
 
     def _drop(self, append: Append, error: Exception) -> None:
         """What was decided and not written is forgotten, with all that rests on it; so is what was read too old."""
