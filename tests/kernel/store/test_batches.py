@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from tests.kernel.store.appends import change
 from tests.support.postgres import PostgresCluster
 from zcloud.kernel.context import Actor
 from zcloud.kernel.record import Append, Record, RequestRecord
-from zcloud.kernel.store import RequestTaken, Store
+from zcloud.kernel.store import RequestTaken, Store, StoreAway
 from zcloud.kernel.store.postgres import PostgresRecorder
 from zcloud.kernel.store.reading import SqlStore
 
@@ -159,3 +160,28 @@ def test_the_log_is_append_only(store: SqlStore, statement: str) -> None:
     with pytest.raises(Exception, match="append-only"):
         store._rows(statement)
     assert len(store.read_all(0, 10)) == 1
+
+
+def test_a_store_may_be_closed_while_it_is_read(store: Store) -> None:
+    store.append_batch([change(f"s{n}", 0) for n in range(500)])
+    told: list[Exception] = []
+    began = threading.Barrier(5)
+
+    def read() -> None:
+        began.wait()
+        try:
+            while True:
+                store.read_all(0, 500)
+        except StoreAway as away:
+            told.append(away)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    began.wait()
+    store.close()
+    for reader in readers:
+        reader.join(10)
+    assert len(told) == 4
+    with pytest.raises(StoreAway):
+        store.append_batch([change("late", 0)])

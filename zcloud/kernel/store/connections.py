@@ -88,7 +88,7 @@ class Connections:
         self._free = threading.BoundedSemaphore(limit)
         self._lock = threading.Lock()
         self._idle: list[Impatient] = []
-        self._closed = False
+        self.closed = False
         self._not_before = 0.0
 
     @contextmanager
@@ -110,12 +110,12 @@ class Connections:
                 with self._lock:
                     self._idle.append(connection)
             self._free.release()
-            if self._closed:
+            if self.closed:
                 self.drop_idle()
 
     def _take(self) -> Impatient:
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise psycopg.OperationalError("the store is closed")
             if self._idle:
                 return self._idle.pop()
@@ -137,5 +137,5 @@ class Connections:
 
     def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is no longer."""
-        self._closed = True
+        self.closed = True
         self.drop_idle()

@@ -117,7 +117,8 @@ class PostgresRecorder(SqlStore):
                         return self._send(connection, values)
                 except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
                     given_up = getattr(error, "sqlstate", None) == GIVEN_UP
-                    if not (lost(connection, error) or given_up) or time.monotonic() > until:
+                    worthwhile = lost(connection, error) or given_up
+                    if not worthwhile or self._writers.closed or time.monotonic() > until:
                         raise
                     if not told:
                         log.warning("the log can't be written just now: %s", str(error).strip())
