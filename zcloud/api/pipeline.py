@@ -106,7 +106,7 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
     try:
         decision = await call.node.cloud.decide(call.context, body, dry_run=call.validate_only, answer=answer)
     except (RequestTaken, Refused):
-        # A retry is rare, so it is looked for only where it shows: the id is taken, or what the first made is in the way.
+        # A retry is rare, and looked for only where it shows: the id is taken, or what the first made is in the way.
         first = _first_answer(call, body_hash) if call.context.request_id and not call.validate_only else None
         if first is None:
             raise

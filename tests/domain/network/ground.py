@@ -36,6 +36,9 @@ class EmptyCloud:
     async def load(self, stream: str, companion: Any = None) -> None:
         return None
 
+    def is_fresh(self, stream: str) -> None:
+        """Everything is."""
+
 
 class Ground:
     """One unit; what is made stays in it."""
