@@ -44,13 +44,16 @@ class KvmHost(Host, kind="kvm_host"):
         password: str | Unset = UNSET
         private_key: str | Unset = UNSET
 
+        def apply(self, aggregate: Any) -> None:
+            super().apply(aggregate)
+            # Another server has another key; only a new one at the address of the old is an imposter's.
+            if self.management_ip is not UNSET or self.ssh_port is not UNSET:
+                aggregate.host_key = ""
+
     class HostKeyPinned(Event):
         """The key that the server showed; another one is refused from now on."""
 
         host_key: str
-
-        def apply(self, aggregate: Any) -> None:
-            aggregate.host_key = self.host_key
 
     def create(
         self,
