@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from tests.api.compute.ground import GIB, Ground, on_ground, refused
+from zcloud.domain.storage.backup_storage import BackupStorageStatus
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.unit import Unit
 
 FILTERS = [
     "AttachedL2Network",
@@ -79,8 +83,24 @@ def test_each_filter_over_the_wire(tmp_path: Path) -> None:
         # a host that has the image cached needs no backup storage for it
         await api.call("ChangeBackupStorageState", uuid=here.backup, state_event="disable")
         await here.create(name="second")
+        await api.call("ChangeBackupStorageState", uuid=here.backup, state_event="enable")
+        await _lose(here)
+        await here.create(name="third")
+        # the ratio holds for hosts that are there already
+        await api.call("UpdateGlobalConfig", category="host", name="cpu.overProvisioning.ratio", value="1")
+        assert (await fell(cpu_num=6))[1] == "5 vCPUs are left, 6 are wanted"
 
     on_ground(tmp_path, body)
+
+
+async def _lose(here: Ground) -> None:
+    """The backup storage answers no pings any more."""
+
+    async def lose(unit: Unit) -> None:
+        storage = await unit.get(SftpBackupStorage, here.backup)
+        (await unit.companion(BackupStorageStatus, storage)).disconnected("no route to host")
+
+    await here.api.node.cloud.decide(Context(actor=SYSTEM), lose)
 
 
 def test_validate_only_shows_the_placement_and_writes_nothing(tmp_path: Path) -> None:

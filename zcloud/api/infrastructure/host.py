@@ -7,8 +7,9 @@ from typing import Any
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
 from zcloud.api.standard import arguments
+from zcloud.domain.infrastructure import host_size
 from zcloud.domain.infrastructure.cluster import Cluster
-from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus
+from zcloud.domain.infrastructure.host import Host, HostStatus
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.infrastructure.simulator_host import SimulatorHost
 from zcloud.kernel.unit import Unit
@@ -36,7 +37,7 @@ async def add_simulator_host(call: Call, unit: Unit, request: Any) -> SimulatorH
     cpu_num, memory = given.pop("cpu_num"), given.pop("memory_size")
     host.create(zone_uuid=cluster.zone_uuid, **given)
     (await unit.companion(HostStatus, host)).disconnected("its simulator has not dialled in yet")
-    (await unit.companion(HostCapacity, host)).measured(cpu_num, memory)
+    await host_size.measured(unit, host, cpu_num, memory)
     return host
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
-from zcloud.domain.operations.global_config import GlobalConfig
+from zcloud.domain.operations.global_config import GlobalConfig, change
 from zcloud.domain.operations.settings import known
 from zcloud.kernel.unit import Unit
 
@@ -15,5 +15,5 @@ from zcloud.kernel.unit import Unit
 async def update_global_config(call: Call, unit: Unit, request: Any) -> GlobalConfig:
     """Takes effect at once; an absent value is the default."""
     config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
-    config.set(request.value if request.HasField("value") else None)
+    await change(unit, config, request.value if request.HasField("value") else None)
     return config

@@ -10,7 +10,7 @@ from zcloud.kernel.errors import Code, Reason, Refused, invalid
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Resource
 
-# host/cpu.overProvisioning.ratio of the reference.
+# What host/cpu.overProvisioning.ratio is by default; what was measured before the ratio was recorded had this one.
 CPU_RATIO = 10
 # kvm/reservedMemory of the reference, bytes.
 RESERVED_MEMORY = 1 << 30
@@ -108,13 +108,15 @@ class HostCapacity(Companion, of="host", role="capacity"):
 
     cpu_num: int = 0
     total_memory_capacity: int = 0
+    cpu_ratio: int = CPU_RATIO
     claims: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - replaced by folds
 
     class Measured(Event):
-        """What the host has: physical CPUs, and bytes of memory."""
+        """What the host has: physical CPUs, and bytes of memory. cpu_ratio: vCPUs given out for each CPU."""
 
         cpu_num: int
         total_memory_capacity: int
+        cpu_ratio: int = CPU_RATIO
 
     class Claimed(Event):
         """A VM will use this much. cpu: vCPUs. memory: bytes."""
@@ -137,7 +139,7 @@ class HostCapacity(Companion, of="host", role="capacity"):
     @property
     def total_cpu_capacity(self) -> int:
         """vCPUs after over-provisioning."""
-        return self.cpu_num * CPU_RATIO
+        return self.cpu_num * self.cpu_ratio
 
     @property
     def available_cpu_capacity(self) -> int:
@@ -149,10 +151,15 @@ class HostCapacity(Companion, of="host", role="capacity"):
         """Bytes not claimed, the reserve included."""
         return max(0, self.total_memory_capacity - sum(memory for _, memory in self.claims.values()))
 
-    def measured(self, cpu_num: int, memory: int) -> None:
+    def measured(self, cpu_num: int, memory: int, cpu_ratio: int = CPU_RATIO) -> None:
         """The host has said what it has; the same again is no event."""
-        if (cpu_num, memory) != (self.cpu_num, self.total_memory_capacity):
-            self.trigger(self.Measured(cpu_num=cpu_num, total_memory_capacity=memory))
+        if (cpu_num, memory, cpu_ratio) != (self.cpu_num, self.total_memory_capacity, self.cpu_ratio):
+            self.trigger(self.Measured(cpu_num=cpu_num, total_memory_capacity=memory, cpu_ratio=cpu_ratio))
+
+    def overprovisioned(self, cpu_ratio: int) -> None:
+        """So many vCPUs for each CPU from now on; what is claimed stays, also when that is more."""
+        if self.cpu_num:
+            self.measured(self.cpu_num, self.total_memory_capacity, cpu_ratio)
 
     def lacks(self, cpu_num: int, memory_size: int, reserved: int = RESERVED_MEMORY) -> str:
         """Why a VM of this size does not fit; empty when it does. reserved: bytes that no VM may have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from zcloud.domain.operations.settings import KNOWN, Setting, known, size_in_bytes, words_of
@@ -9,6 +10,20 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, Resource
 from zcloud.kernel.unit import Unit
+
+# What else a new value changes, in the same append: by category and name, with the unit and the value.
+Effect = Callable[[Unit, str], Awaitable[None]]
+_EFFECTS: dict[tuple[str, str], list[Effect]] = {}
+
+
+def on_change(category: str, name: str) -> Callable[[Effect], Effect]:
+    """Decorates what is to be done when an operator changes the setting."""
+
+    def register(effect: Effect) -> Effect:
+        _EFFECTS.setdefault((category, name), []).append(effect)
+        return effect
+
+    return register
 
 
 class GlobalConfig(Resource, kind="global_config"):
@@ -70,6 +85,15 @@ class GlobalConfig(Resource, kind="global_config"):
         new, chosen = (setting.default, False) if value is None else (value, True)
         if (new, chosen) != (self.value, self.chosen):
             self.trigger(self.ValueChanged(value=new, chosen=chosen))
+
+
+async def change(unit: Unit, config: GlobalConfig, value: str | None) -> None:
+    """Set it, and let what goes by it follow."""
+    before = config.value
+    config.set(value)
+    if config.value != before:
+        for effect in _EFFECTS.get((config.category, config.name), ()):
+            await effect(unit, config.value)
 
 
 async def make_known(unit: Unit, owner: str) -> None:

@@ -144,7 +144,14 @@ KNOWN: tuple[Setting, ...] = (
         _SWITCH,
     ),
     Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
-    Setting("host", "ping.interval", "60", "Seconds between two pings of a host.", _SECONDS),
+    Setting(
+        "request",
+        "expungePeriod",
+        "2592000",
+        "Seconds for which a zcloud-request is remembered, with the answer that it got.",
+        _number(3600, 10_000_000),
+    ),
+    Setting("request", "expungeInterval", "86400", "Seconds between two looks for requests to forget.", _SECONDS),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
 )
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from zcloud.domain.infrastructure import host_size
 from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuid_of
-from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
+from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
@@ -77,7 +78,7 @@ async def connect(unit: Unit, job: Job) -> Task | None:
 async def connected(unit: Unit, job: Job, result: ConnectHostResult) -> None:
     """The host's size is known, and what runs there."""
     host = await unit.get(Host, job.resource_uuid)
-    (await unit.companion(HostCapacity, host)).measured(result.cpu_num, result.memory_size)
+    await host_size.measured(unit, host, result.cpu_num, result.memory_size)
     for hook in ON_SEEN:
         await hook(unit, host, {vm.vm_instance_uuid: vm.state for vm in result.vms})
 
