@@ -1,85 +1,39 @@
-"""Follows the log: folds it in batches and writes the read models, position and rows in one transaction."""
+"""Keeps the read models at the heels of the log, and lets queries wait for a position."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select
-
-from projections.audit import AuditIndex
-from projections.model import ReadModel, Rows
-from projections.render import messages_of, render
-from projections.schema.registry import ReadModels
-from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
-from zcloud.kernel.cloud import fold, replay
+from projections.projector import Projector
 from zcloud.kernel.log import Log
-from zcloud.kernel.record import Record
-from zcloud.kernel.resource import Resource
 
 log = logging.getLogger(__name__)
-BATCH = 2000
-CACHED = 100_000
-
-metadata = MetaData()
-progress = Table(
-    "projection",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("position", BigInteger, nullable=False),
-    Column("fingerprint", String, nullable=False),
-)
+RETRY_SECONDS = 1.0
 
 
-class Overtaken(Exception):
-    """The read models are not where this follower left them: another one writes them, or their store lost a moment."""
+class Follower(ABC):
+    """What queries see of whoever fills the read models."""
 
-
-@dataclass
-class View:
-    """A resource as it is shown: its own state and the facts beside it, by stream."""
-
-    uuid: str
-    main: Aggregate | None = None
-    beside: dict[str, Aggregate] = field(default_factory=dict)
-    position: int = 0
-
-
-class Follower:
-    """One follower fills the read models of all kinds, from where it was; a changed shape is filled anew."""
-
-    def __init__(self, source: Log, engine: Engine, models: ReadModels) -> None:
-        self.engine = engine
-        self.models = models
+    def __init__(self, source: Log) -> None:
         self.position = 0
-        self._log = source
-        self._views: OrderedDict[str, View] = OrderedDict()
-        self._wake = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="follower")
-        self._task: asyncio.Task[None] | None = None
-        self._audit = AuditIndex()
         self.listeners: list[Callable[[int], None]] = []
+        self._log = source
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    # -- life
-
+    @abstractmethod
     async def start(self) -> None:
         """Prepare the tables and begin to follow."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare)
-        self._log.listen(lambda _: self._wake.set())
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="follower")
 
+    @abstractmethod
     async def close(self) -> None:
         """Stop; what was not folded yet is folded at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown()
 
     async def reached(self, position: int) -> None:
         """Return when everything up to a position is in the read models."""
@@ -88,156 +42,116 @@ class Follower:
             self._waiting.append((position, future))
             await future
 
-    # -- following
+    def _at(self, position: int) -> None:
+        self.position = position
+        for wanted, future in self._waiting:
+            if wanted <= position and not future.done():
+                future.set_result(None)
+        self._waiting = [w for w in self._waiting if not w[1].done()]
+        for listener in self.listeners:
+            listener(position)
 
-    def _fingerprint(self) -> str:
-        return "".join(sorted(model.fingerprint for model in self.models)) + self._audit.fingerprint
 
-    def _prepare(self) -> None:
-        with self.engine.begin() as connection:
-            metadata.create_all(connection)
-            row = connection.execute(select(progress).where(progress.c.name == "models")).one_or_none()
-            if row is None or row.fingerprint != self._fingerprint() or row.position > self._log.recorder.head():
-                self.rebuild(connection)
-            else:
-                self.position = row.position
+class ThreadFollower(Follower):
+    """In a thread of this process: for tests and small tools."""
 
-    def rebuild(self, connection: Connection) -> None:
-        """Drop everything; following begins at the beginning."""
-        for model in self.models:
-            model.drop(connection)
-        for model in self.models:
-            model.create(connection)
-        self._audit.drop(connection)
-        self._audit.create(connection)
-        connection.execute(delete(progress))
-        connection.execute(insert(progress).values(name="models", position=0, fingerprint=self._fingerprint()))
-        self.position = 0
-        self._views.clear()
+    def __init__(self, source: Log, projector: Projector) -> None:
+        super().__init__(source)
+        self.projector = projector
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="follower")
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.projector.prepare)
+        self._at(self.projector.position)
+        self._log.listen(lambda _: self._wake.set())
+        self._task = asyncio.get_running_loop().create_task(self._follow(), name="follower")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown()
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             try:
-                more = await loop.run_in_executor(self._thread, self.advance)
+                more = await loop.run_in_executor(self._thread, self.projector.advance)
             except Exception:
                 log.exception("the read models could not be written; trying again")
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
                 with contextlib.suppress(Exception):  # as long as the store is away
-                    await loop.run_in_executor(self._thread, self._resume)
+                    await loop.run_in_executor(self._thread, self.projector.resume)
                 continue
-            self._answer()
+            self._at(self.projector.position)
             if not more:
                 await self._wake.wait()
 
-    def _answer(self) -> None:
-        for position, future in self._waiting:
-            if position <= self.position and not future.done():
-                future.set_result(None)
-        self._waiting = [w for w in self._waiting if not w[1].done()]
-        for listener in self.listeners:
-            listener(self.position)
 
-    def advance(self, limit: int = BATCH) -> bool:
-        """Fold and write the next batch; False when there was none."""
-        records = self._log.recorder.read_all(self.position, limit)
-        if not records:
-            return False
-        touched: dict[str, View] = {}
-        lives: dict[str, set[str]] = {}
-        for record in records:
-            view = self._take(record)
-            touched[view.uuid] = view
-            if view.main is not None:
-                lives.setdefault(view.uuid, set()).add(view.main.kind)
-        with self.engine.begin() as connection:
-            self._write(connection, touched, lives)
-            self._audit.write(connection, records)
-            self._pass(connection, records[-1].position)
-        self.position = records[-1].position
-        while len(self._views) > CACHED:
-            self._views.popitem(last=False)
-        return True
+class ProcessFollower(Follower):
+    """In a process of its own, on a core of its own: folding must not take the interpreter from those who decide.
 
-    def _pass(self, connection: Connection, position: int) -> None:
-        mine = progress.update().where(progress.c.name == "models", progress.c.position == self.position)
-        if connection.execute(mine.values(position=position)).rowcount != 1:
-            raise Overtaken(f"the read models are no longer at position {self.position}")
+    It is told how far the log is by a line on its standard input, and says how far it is on its standard output. When
+    it dies it is started again; when this process dies its input ends, and so does it.
+    """
 
-    def _resume(self) -> None:
-        """After a failure: what is in memory may be ahead of the tables, or behind them."""
-        self._views.clear()
-        with self.engine.connect() as connection:
-            self.position = connection.execute(select(progress.c.position)).scalar_one()
+    def __init__(self, source: Log, directory: Path, store: str) -> None:
+        super().__init__(source)
+        self._arguments = ["--data", str(directory), "--store", store]
+        self._worker: asyncio.subprocess.Process | None = None
+        self._told = -1
+        self._task: asyncio.Task[None] | None = None
 
-    def _take(self, record: Record) -> View:
-        uuid, stream = record.resource_uuid, str(record.originator_id)
-        view = self._views.get(uuid)
-        if view is None:
-            view = self._views[uuid] = self._load(uuid, record.position - 1)
-        self._views.move_to_end(uuid)
-        if stream == uuid:
-            view.main = fold(view.main, record)
-        else:
-            cls = kinds()[record.topic.partition(".")[0]]
-            view.beside[stream] = fold(view.beside.get(stream), record, cls)
-        view.position = record.position
-        return view
+    async def start(self) -> None:
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._log.listen(lambda _: self._tell())
+        self._task = asyncio.get_running_loop().create_task(self._keep(ready), name="follower")
+        await ready
 
-    def _load(self, uuid: str, by: int) -> View:
-        """A view that left the cache, as it was at a position."""
-        view = View(uuid, replay(self._log.recorder.read_stream(uuid, by=by)))
-        if isinstance(view.main, Resource):
-            for cls in companions_of(view.main.kinds):
-                stream = cls.stream_of(uuid, view.main.life)
-                found = replay(self._log.recorder.read_stream(stream, by=by), cls)
-                if found is not None:
-                    view.beside[stream] = found
-        return view
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._worker is not None and self._worker.returncode is None:
+            assert self._worker.stdin is not None
+            self._worker.stdin.close()
+            try:
+                await asyncio.wait_for(self._worker.wait(), 5)
+            except TimeoutError:
+                self._worker.kill()
+                await self._worker.wait()
 
-    def _write(self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]]) -> None:
-        upserts: dict[str, list[Rows]] = {}
-        deletes: dict[str, list[str]] = {}
-        for view in touched.values():
-            shown = set(shown_as(view))
-            for kind in lives.get(view.uuid, ()):
-                for message_type in messages_of(kind):
-                    name = message_type.DESCRIPTOR.full_name
-                    model = self.models[_kind(message_type)]
-                    if name not in shown:
-                        deletes.setdefault(model.kind, []).append(view.uuid)
-            for model, rows in rows_of(view, self.models):
-                upserts.setdefault(model.kind, []).append(rows)
-        for model in self.models:
-            if model.kind in upserts or model.kind in deletes:
-                model.write(connection, upserts.get(model.kind, ()), deletes.get(model.kind, ()))
+    def _tell(self) -> None:
+        worker = self._worker
+        if worker is None or worker.stdin is None or self._log.head == self._told:
+            return
+        # A worker that is busy reads all that gathered at once; each line is the newest word.
+        if worker.stdin.transport.get_write_buffer_size() < 4096:
+            self._told = self._log.head
+            worker.stdin.write(b"%d\n" % self._told)
 
-
-def _kind(message_type: type) -> str:
-    from zcloud.v1 import options_pb2
-
-    return str(message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind)
-
-
-def shown_as(view: View) -> Sequence[str]:
-    """Names of the messages under which the view is shown now; none when it is gone."""
-    if not isinstance(view.main, Resource) or not view.main.exists:
-        return ()
-    return [t.DESCRIPTOR.full_name for t in messages_of(view.main.kind)]
-
-
-def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
-    """The rows of a view in each of its read models."""
-    main = view.main
-    if not isinstance(main, Resource) or not main.exists:
-        return []
-    found = []
-    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
-    facts = [view.beside[stream] for stream in streams if stream in view.beside]
-    for message_type in messages_of(main.kind):
-        model = models[_kind(message_type)]
-        message = render(message_type, main, *facts)
-        rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
-        found.append((model, rows))
-    return found
+    async def _keep(self, ready: asyncio.Future[None]) -> None:
+        while True:
+            self._worker = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "projections.worker",
+                *self._arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the node's to answer
+            )
+            self._told = -1
+            self._tell()
+            assert self._worker.stdout is not None
+            while line := await self._worker.stdout.readline():
+                self._at(int(line))
+                self._tell()
+                if not ready.done():
+                    ready.set_result(None)
+            status = await self._worker.wait()
+            log.error("the process that fills the read models ended with %d; starting it again", status)
+            await asyncio.sleep(RETRY_SECONDS)

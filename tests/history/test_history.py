@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData
 
-from projections.follower import View, rows_of
+from projections.projector import View, rows_of
 from projections.schema.registry import ReadModels
 from tools.golden import HISTORY, known, released, shown_kinds
 from zcloud.kernel import event as events

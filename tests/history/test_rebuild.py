@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, MetaData, create_engine, inspect, text
 
 from agents.node.private_sshd import PrivateSshd
-from projections.follower import Follower
+from projections.projector import Projector
 from projections.schema.registry import ReadModels
 from tests.api.populated import populated
 from tests.support.sshd import sshd
@@ -33,12 +33,11 @@ def rows(engine: Engine) -> dict[str, list[Any]]:
 async def rebuilt(node: Any, path: Path, batch: int) -> dict[str, list[Any]]:
     """The read models of the same log, filled anew in batches of a size."""
     engine = create_engine(f"sqlite:///{path}")
-    follower = Follower(node.cloud.log, engine, ReadModels.of_api(MetaData()))
-    follower._prepare()
-    while follower.advance(batch):
+    projector = Projector(node.recorder, engine, ReadModels.of_api(MetaData()))
+    projector.prepare()
+    while projector.advance(batch):
         pass
     found = rows(engine)
-    await follower.close()
     engine.dispose()
     return found
 

@@ -16,7 +16,9 @@ from agents.node.handlers import node_handlers
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
 from projections.engine import open_engine
-from projections.follower import Follower
+from projections.follower import Follower, ProcessFollower, ThreadFollower
+from projections.past import Past
+from projections.projector import Projector
 from projections.schema.registry import ReadModels
 from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
@@ -52,9 +54,12 @@ class Node:
 
     store: postgresql://… when log and read models lie there, and not in the directory. Several nodes may then write
     the same log and stay right; sharing out jobs, agents and the read models' writing among them is still to come.
+    follow_apart: fill the read models in a process of its own.
     """
 
-    def __init__(self, directory: Path, agent_base: str = AGENT_BASE, store: str = "") -> None:
+    def __init__(
+        self, directory: Path, agent_base: str = AGENT_BASE, store: str = "", *, follow_apart: bool = False
+    ) -> None:
         load_everything()
         load_handlers()
         failpoint.arm_from_environment()
@@ -66,8 +71,13 @@ class Node:
         self.cloud = Cloud(Log(self.recorder))
         self.models = ReadModels.of_api(MetaData())
         self.engine = open_engine(directory, store)
-        self.follower = Follower(self.cloud.log, self.engine, self.models)
+        self.follower: Follower = (
+            ProcessFollower(self.cloud.log, directory, store)
+            if follow_apart
+            else ThreadFollower(self.cloud.log, Projector(self.recorder, self.engine, self.models))
+        )
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
+        self.past = Past(self.recorder, self.models)
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
@@ -131,6 +141,7 @@ class Node:
         if self.door is not None:
             await self.door.stop()
         await self.follower.close()
+        self.past.close()
         self.cloud.log.close()
         self.engine.dispose()
         self.recorder.close()

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    node = Node(Path(options.data), options.agent_base, options.store)
+    node = Node(Path(options.data), options.agent_base, options.store, follow_apart=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

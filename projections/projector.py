@@ -1,0 +1,186 @@
+"""Folds the log in batches and writes the read models, position and rows in one transaction."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select
+
+from projections.audit import AuditIndex
+from projections.model import ReadModel, Rows
+from projections.render import messages_of, render
+from projections.schema.registry import ReadModels
+from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
+from zcloud.kernel.cloud import fold, replay
+from zcloud.kernel.record import Record
+from zcloud.kernel.resource import Resource
+from zcloud.kernel.store import Store
+from zcloud.v1 import options_pb2
+
+BATCH = 2000
+CACHED = 100_000
+
+metadata = MetaData()
+progress = Table(
+    "projection",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("fingerprint", String, nullable=False),
+)
+
+
+class Overtaken(Exception):
+    """The read models are not where this follower left them: another one writes them, or their store lost a moment."""
+
+
+@dataclass
+class View:
+    """A resource as it is shown: its own state and the facts beside it, by stream."""
+
+    uuid: str
+    main: Aggregate | None = None
+    beside: dict[str, Aggregate] = field(default_factory=dict)
+    position: int = 0
+
+
+class Projector:
+    """Fills the read models of all kinds, from where they are; a changed shape is filled anew. One thread uses it."""
+
+    def __init__(self, store: Store, engine: Engine, models: ReadModels) -> None:
+        self.engine = engine
+        self.models = models
+        self.position = 0
+        self._store = store
+        self._views: OrderedDict[str, View] = OrderedDict()
+        self._audit = AuditIndex()
+
+    def _fingerprint(self) -> str:
+        return "".join(sorted(model.fingerprint for model in self.models)) + self._audit.fingerprint
+
+    def prepare(self) -> None:
+        """Make the tables, or find where they are."""
+        with self.engine.begin() as connection:
+            metadata.create_all(connection)
+            row = connection.execute(select(progress).where(progress.c.name == "models")).one_or_none()
+            if row is None or row.fingerprint != self._fingerprint() or row.position > self._store.head():
+                self.rebuild(connection)
+            else:
+                self.position = row.position
+
+    def rebuild(self, connection: Connection) -> None:
+        """Drop everything; following begins at the beginning."""
+        for model in self.models:
+            model.drop(connection)
+        for model in self.models:
+            model.create(connection)
+        self._audit.drop(connection)
+        self._audit.create(connection)
+        connection.execute(delete(progress))
+        connection.execute(insert(progress).values(name="models", position=0, fingerprint=self._fingerprint()))
+        self.position = 0
+        self._views.clear()
+
+    def advance(self, limit: int = BATCH) -> bool:
+        """Fold and write the next batch; False when there was none."""
+        records = self._store.read_all(self.position, limit)
+        if not records:
+            return False
+        touched: dict[str, View] = {}
+        lives: dict[str, set[str]] = {}
+        for record in records:
+            view = self._take(record)
+            touched[view.uuid] = view
+            if view.main is not None:
+                lives.setdefault(view.uuid, set()).add(view.main.kind)
+        with self.engine.begin() as connection:
+            self._write(connection, touched, lives)
+            self._audit.write(connection, records)
+            self._pass(connection, records[-1].position)
+        self.position = records[-1].position
+        while len(self._views) > CACHED:
+            self._views.popitem(last=False)
+        return True
+
+    def _pass(self, connection: Connection, position: int) -> None:
+        mine = progress.update().where(progress.c.name == "models", progress.c.position == self.position)
+        if connection.execute(mine.values(position=position)).rowcount != 1:
+            raise Overtaken(f"the read models are no longer at position {self.position}")
+
+    def resume(self) -> None:
+        """After a failure: what is in memory may be ahead of the tables, or behind them."""
+        self._views.clear()
+        with self.engine.connect() as connection:
+            self.position = connection.execute(select(progress.c.position)).scalar_one()
+
+    def _take(self, record: Record) -> View:
+        uuid, stream = record.resource_uuid, str(record.originator_id)
+        view = self._views.get(uuid)
+        if view is None:
+            first = stream == uuid and record.originator_version == 1
+            view = self._views[uuid] = View(uuid) if first else self._load(uuid, record.position - 1)
+        self._views.move_to_end(uuid)
+        if stream == uuid:
+            view.main = fold(view.main, record)
+        else:
+            cls = kinds()[record.topic.partition(".")[0]]
+            view.beside[stream] = fold(view.beside.get(stream), record, cls)
+        view.position = record.position
+        return view
+
+    def _load(self, uuid: str, by: int) -> View:
+        """A view that left the cache, as it was at a position."""
+        view = View(uuid, replay(self._store.read_stream(uuid, by=by)))
+        if isinstance(view.main, Resource):
+            for cls in companions_of(view.main.kinds):
+                stream = cls.stream_of(uuid, view.main.life)
+                found = replay(self._store.read_stream(stream, by=by), cls)
+                if found is not None:
+                    view.beside[stream] = found
+        return view
+
+    def _write(self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]]) -> None:
+        upserts: dict[str, list[Rows]] = {}
+        deletes: dict[str, list[str]] = {}
+        for view in touched.values():
+            shown = set(shown_as(view))
+            for kind in lives.get(view.uuid, ()):
+                for message_type in messages_of(kind):
+                    name = message_type.DESCRIPTOR.full_name
+                    model = self.models[_kind(message_type)]
+                    if name not in shown:
+                        deletes.setdefault(model.kind, []).append(view.uuid)
+            for model, rows in rows_of(view, self.models):
+                upserts.setdefault(model.kind, []).append(rows)
+        for model in self.models:
+            if model.kind in upserts or model.kind in deletes:
+                model.write(connection, upserts.get(model.kind, ()), deletes.get(model.kind, ()))
+
+
+def _kind(message_type: type) -> str:
+    return str(message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind)
+
+
+def shown_as(view: View) -> Sequence[str]:
+    """Names of the messages under which the view is shown now; none when it is gone."""
+    if not isinstance(view.main, Resource) or not view.main.exists:
+        return ()
+    return [t.DESCRIPTOR.full_name for t in messages_of(view.main.kind)]
+
+
+def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
+    """The rows of a view in each of its read models."""
+    main = view.main
+    if not isinstance(main, Resource) or not main.exists:
+        return []
+    found = []
+    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
+    facts = [view.beside[stream] for stream in streams if stream in view.beside]
+    for message_type in messages_of(main.kind):
+        model = models[_kind(message_type)]
+        message = render(message_type, main, *facts)
+        rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
+        found.append((model, rows))
+    return found

@@ -1,0 +1,73 @@
+"""The process that fills the read models: python -m projections.worker --data DIR [--store postgresql://…].
+
+Reads how far the log is, line by line, from its standard input; writes how far it is to its standard output; ends
+when its input does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import pkgutil
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import MetaData
+
+import zcloud.domain
+from projections.engine import open_engine
+from projections.projector import Projector
+from projections.schema.registry import ReadModels
+from zcloud.kernel.store import open_store
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 1.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Follow until the input ends."""
+    parser = argparse.ArgumentParser(prog="projections.worker")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", default="")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for info in pkgutil.walk_packages(zcloud.domain.__path__, "zcloud.domain."):
+        importlib.import_module(info.name)
+    store = open_store(options.data, options.store)
+    engine = open_engine(options.data, options.store)
+    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
+    projector.prepare()
+    try:
+        _say(projector.position)
+        for line in sys.stdin:
+            _follow(projector, int(line))
+    except BrokenPipeError:
+        return 1  # the node is gone; what is not folded is folded at the next start
+    return 0
+
+
+def _follow(projector: Projector, head: int) -> None:
+    """Up to a position, and past it when more is there already."""
+    while projector.position < head:
+        try:
+            projector.advance()
+        except Exception:
+            log.exception("the read models could not be written; trying again")
+            time.sleep(RETRY_SECONDS)
+            try:
+                projector.resume()
+            except Exception:
+                log.warning("their store is still away")
+            continue
+        _say(projector.position)
+
+
+def _say(position: int) -> None:
+    sys.stdout.write(f"{position}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
