@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
+from sqlalchemy import Connection
 
 from projections.query.errors import QueryError
-from projections.query.query import get, run
+from projections.query.query import Page, get, run
 from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import Query
 from zcloud.api.rpcs import Rpc
+from zcloud.api.then import Moment, moment_of
 from zcloud.kernel.errors import Code, Reason, Refused, not_found
+
+T = TypeVar("T")
 
 
 def handler_of(rpc: Rpc) -> Query | None:
@@ -25,16 +30,19 @@ def handler_of(rpc: Rpc) -> Query | None:
     return None
 
 
-async def fetch(call: Call, kind: str, uuid: str) -> Message:
-    """One resource by uuid, as far as the caller may see it; raises NOT_FOUND."""
+async def fetch(call: Call, kind: str, uuid: str, moment: Moment | None = None) -> Message:
+    """One resource by uuid, as far as the caller may see it, now or at a moment; raises NOT_FOUND."""
     node = call.node
-    await node.follower.reached(node.cloud.log.head)
+    if moment is not None:
+        found = await node.past.get(kind, uuid, moment.position, call.viewer)
+    else:
+        await node.follower.reached(node.cloud.log.head)
 
-    def read() -> Message | None:
-        with node.engine.connect() as connection:
-            return get(connection, node.models[kind], uuid, call.viewer)
+        def read() -> Message | None:
+            with node.engine.connect() as connection:
+                return get(connection, node.models[kind], uuid, call.viewer)
 
-    found = await asyncio.to_thread(read)
+        found = await asyncio.to_thread(read)
     if found is None:
         raise not_found(kind, uuid)
     return found
@@ -44,7 +52,8 @@ async def read_one(call: Call, request: Any) -> Message:
     """Get<Noun>."""
     rules.check(request)
     response = call.rpc.response()
-    response.inventory.CopyFrom(await fetch(call, call.rpc.kind, request.uuid))  # type: ignore[attr-defined]
+    found = await fetch(call, call.rpc.kind, request.uuid, await moment_of(call, request))
+    response.inventory.CopyFrom(found)  # type: ignore[attr-defined]
     return response
 
 
@@ -52,30 +61,44 @@ async def read_many(call: Call, request: Any) -> Message:
     """Query<Noun>."""
     rules.check(request)
     node = call.node
-    await node.follower.reached(node.cloud.log.head)
+    moment = await moment_of(call, request)
 
-    def read() -> Any:
-        with node.engine.connect() as connection:
-            return run(
-                connection,
-                node.models[call.rpc.kind],
-                node.models,
-                filter=request.filter,
-                order_by=request.order_by,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                read_mask=request.read_mask if request.HasField("read_mask") else None,
-                count=request.count,
-                viewer=call.viewer,
-            )
+    def ask(connection: Connection) -> Page:
+        return run(
+            connection,
+            node.models[call.rpc.kind],
+            node.models,
+            filter=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            read_mask=request.read_mask if request.HasField("read_mask") else None,
+            count=request.count,
+            viewer=call.viewer,
+            now=moment.time if moment is not None else node.cloud.clock.now(),
+        )
 
-    try:
-        page = await asyncio.to_thread(read)
-    except QueryError as error:
-        raise refusal_of(error) from error
+    page = await answer(call, call.rpc.kind, request.filter, moment, ask)
     response = call.rpc.response(next_page_token=page.next_page_token, total=page.total or 0)
     response.inventories.extend(page.messages)  # type: ignore[attr-defined]
     return response
+
+
+async def answer(call: Call, kind: str, filter: str, moment: Moment | None, ask: Callable[[Connection], T]) -> T:
+    """Ask the read models of the kind and of those that the filter walks, of now or of a moment."""
+    node = call.node
+    try:
+        if moment is not None:
+            return await node.past.ask(kind, filter, moment.position, call.viewer, ask)
+        await node.follower.reached(node.cloud.log.head)
+
+        def read() -> T:
+            with node.engine.connect() as connection:
+                return ask(connection)
+
+        return await asyncio.to_thread(read)
+    except QueryError as error:
+        raise refusal_of(error) from error
 
 
 def refusal_of(error: QueryError) -> Refused:

@@ -10,6 +10,7 @@ from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import command, query, stream
 from zcloud.api.reading import fetch
+from zcloud.api.then import Moment, moment_of
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import cancel
@@ -19,10 +20,12 @@ ENDED = (pb.Job.STATE_SUCCEEDED, pb.Job.STATE_FAILED, pb.Job.STATE_CANCELED)
 POLL_SECONDS = 0.5
 
 
-async def job_of(call: Call, uuid: str) -> pb.Job:
-    """The job as the caller may see it, with the progress of its running step."""
-    job = await fetch(call, "job", uuid)
+async def job_of(call: Call, uuid: str, moment: Moment | None = None) -> pb.Job:
+    """The job as the caller may see it, with the progress of its running step; of then there is none."""
+    job = await fetch(call, "job", uuid, moment)
     assert isinstance(job, pb.Job)
+    if moment is not None:
+        return job
     percent, detail = call.node.runner.progress.get(uuid, (0, ""))
     for step in job.steps:
         if step.state in (pb.JobStep.STATE_RUNNING, pb.JobStep.STATE_UNDOING):
@@ -37,7 +40,7 @@ async def job_of(call: Call, uuid: str) -> pb.Job:
 async def get_job(call: Call, request: pb.GetJobRequest) -> pb.GetJobResponse:
     """With progress, which lies outside the log."""
     rules.check(request)
-    return pb.GetJobResponse(inventory=await job_of(call, request.uuid))
+    return pb.GetJobResponse(inventory=await job_of(call, request.uuid, await moment_of(call, request)))
 
 
 @query("WaitJob")

@@ -1,0 +1,63 @@
+"""A resource as it is shown, folded from the log: its own state, the facts beside it, and its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from projections.model import ReadModel, Rows
+from projections.render import messages_of, render
+from projections.schema.registry import ReadModels
+from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
+from zcloud.kernel.cloud import fold
+from zcloud.kernel.record import Record
+from zcloud.kernel.resource import Resource
+from zcloud.kernel.store import Store
+from zcloud.v1 import options_pb2
+
+
+@dataclass
+class View:
+    """A resource as it is shown: its own state and the facts beside it, by stream."""
+
+    uuid: str
+    main: Aggregate | None = None
+    beside: dict[str, Aggregate] = field(default_factory=dict)
+    position: int = 0
+
+    def take(self, record: Record) -> None:
+        """Fold the next event of the resource, or of what stands beside it."""
+        stream = str(record.originator_id)
+        if stream == self.uuid:
+            self.main = fold(self.main, record)
+        else:
+            cls = kinds()[record.topic.partition(".")[0]]
+            self.beside[stream] = fold(self.beside.get(stream), record, cls)
+        self.position = max(self.position, record.position)
+
+
+def load_view(store: Store, uuid: str, by: int) -> View:
+    """One resource from its streams, as it was at a position."""
+    view = View(uuid)
+    for record in store.read_stream(uuid, by=by):
+        view.take(record)
+    if isinstance(view.main, Resource):
+        for cls in companions_of(view.main.kinds):
+            for record in store.read_stream(cls.stream_of(uuid, view.main.life), by=by):
+                view.take(record)
+    return view
+
+
+def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
+    """The rows of a view in each of its read models; none when it is gone."""
+    main = view.main
+    if not isinstance(main, Resource) or not main.exists:
+        return []
+    found = []
+    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
+    facts = [view.beside[stream] for stream in streams if stream in view.beside]
+    for message_type in messages_of(main.kind):
+        model = models[message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind]
+        message = render(message_type, main, *facts)
+        rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
+        found.append((model, rows))
+    return found
