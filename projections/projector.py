@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select
 
 from projections.audit import AuditIndex
-from projections.model import ReadModel, Rows
-from projections.render import messages_of, render
+from projections.model import Rows
+from projections.render import messages_of
 from projections.schema.registry import ReadModels
-from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
-from zcloud.kernel.cloud import fold, replay
+from projections.view import View, load_view, rows_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.store import Store
@@ -34,16 +32,6 @@ progress = Table(
 
 class Overtaken(Exception):
     """The read models are not where this follower left them: another one writes them, or their store lost a moment."""
-
-
-@dataclass
-class View:
-    """A resource as it is shown: its own state and the facts beside it, by stream."""
-
-    uuid: str
-    main: Aggregate | None = None
-    beside: dict[str, Aggregate] = field(default_factory=dict)
-    position: int = 0
 
 
 class Projector:
@@ -120,25 +108,9 @@ class Projector:
         view = self._views.get(uuid)
         if view is None:
             first = stream == uuid and record.originator_version == 1
-            view = self._views[uuid] = View(uuid) if first else self._load(uuid, record.position - 1)
+            view = self._views[uuid] = View(uuid) if first else load_view(self._store, uuid, record.position - 1)
         self._views.move_to_end(uuid)
-        if stream == uuid:
-            view.main = fold(view.main, record)
-        else:
-            cls = kinds()[record.topic.partition(".")[0]]
-            view.beside[stream] = fold(view.beside.get(stream), record, cls)
-        view.position = record.position
-        return view
-
-    def _load(self, uuid: str, by: int) -> View:
-        """A view that left the cache, as it was at a position."""
-        view = View(uuid, replay(self._store.read_stream(uuid, by=by)))
-        if isinstance(view.main, Resource):
-            for cls in companions_of(view.main.kinds):
-                stream = cls.stream_of(uuid, view.main.life)
-                found = replay(self._store.read_stream(stream, by=by), cls)
-                if found is not None:
-                    view.beside[stream] = found
+        view.take(record)
         return view
 
     def _write(self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]]) -> None:
@@ -168,19 +140,3 @@ def shown_as(view: View) -> Sequence[str]:
     if not isinstance(view.main, Resource) or not view.main.exists:
         return ()
     return [t.DESCRIPTOR.full_name for t in messages_of(view.main.kind)]
-
-
-def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
-    """The rows of a view in each of its read models."""
-    main = view.main
-    if not isinstance(main, Resource) or not main.exists:
-        return []
-    found = []
-    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
-    facts = [view.beside[stream] for stream in streams if stream in view.beside]
-    for message_type in messages_of(main.kind):
-        model = models[_kind(message_type)]
-        message = render(message_type, main, *facts)
-        rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
-        found.append((model, rows))
-    return found

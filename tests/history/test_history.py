@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData
 
-from projections.projector import View, rows_of
 from projections.schema.registry import ReadModels
+from projections.view import View, rows_of
 from tools.golden import HISTORY, known, released, shown_kinds
 from zcloud.kernel import event as events
 from zcloud.kernel.aggregate import Aggregate, Companion, kinds
