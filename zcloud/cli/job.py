@@ -11,7 +11,7 @@ from zcloud.cli.errors import UNAVAILABLE, CliError
 from zcloud.cli.failures import CallError, printable
 from zcloud.cli.naming import short_form
 
-_ENDED = ("Succeeded", "Failed", "Canceled", "Stuck")
+ENDED = ("Succeeded", "Failed", "Canceled", "Stuck")
 _STARTED = ("Running", "Undoing")
 _WAITS = "waits for another job of the same resource"
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -39,7 +39,7 @@ def wait(client: Client, uuid: str) -> Any:
                     attempt = 0
                     job = answer.inventory  # type: ignore[attr-defined]
                     shown.show(job)
-                    if state_of(job) in _ENDED:
+                    if state_of(job) in ENDED:
                         return job
             except CallError as error:
                 if error.status != UNAVAILABLE or attempt >= len(_BACK_OFF):

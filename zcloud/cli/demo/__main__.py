@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(machine: Machine, *, once: bool) -> int:
     say = show.Teller()
-    vm_uuid = ""
+    vm_uuid, status = "", 1
     with Client(machine.server) as client:
         api = cloud.Api(client)
         try:
@@ -58,10 +58,9 @@ def _run(machine: Machine, *, once: bool) -> int:
             status = 0 if vm_uuid else 130
         except (CliError, CallError, RuntimeError, OSError) as error:
             print(f"make run: {error}", file=sys.stderr)
-            status = 1
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            status = max(status if "status" in locals() else 1, _end(api, machine, vm_uuid, say))
+            status = max(status, _end(api, machine, say))
     return status
 
 
@@ -75,11 +74,11 @@ def _await_guest(api: cloud.Api, vm_uuid: str) -> str:
     return address
 
 
-def _end(api: cloud.Api, machine: Machine, vm_uuid: str, say: show.Teller) -> int:
+def _end(api: cloud.Api, machine: Machine, say: show.Teller) -> int:
     status = 0
     try:
-        if vm_uuid:
-            cloud.pack_up(api, vm_uuid, say)
+        if machine.serves:
+            cloud.pack_up(api, say)
     except (CliError, CallError, RuntimeError) as error:
         print(f"make run: {error}", file=sys.stderr)
         status = 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from zcloud.cli import catalog, job
 from zcloud.cli.arguments import Options, request_of
 from zcloud.cli.client import Client
 from zcloud.cli.demo.machine import CIDR, DEVICE, Machine
+from zcloud.cli.failures import CallError
 
 REASON = "make run"
 
@@ -154,14 +156,29 @@ def state_of(message: Any) -> str:
     return str(job.state_of(message))
 
 
-def pack_up(api: Api, vm_uuid: str, say: Any) -> None:
-    """Stop the VM and take the network off the host, so that nothing is left behind; the next run goes on."""
-    vm = api.call("GetVmInstance", uuid=vm_uuid).inventory
-    if state_of(vm) not in ("Stopped", "Destroyed"):
-        say("stop the VM", lambda: api.call("StopVmInstance", uuid=vm_uuid))
+def pack_up(api: Api, say: Any) -> None:
+    """Stop the VM and take the network off the host, so that nothing is left behind; the next run goes on.
+
+    It may begin anywhere: what is under way is cancelled first, and what was not made yet is no fault.
+    """
+    vm = api.find("VmInstance", "vm1")
+    if vm is not None:
+        _cancel_jobs(api, vm.uuid, say)
+        vm = api.find("VmInstance", "vm1")
+    if vm is not None and state_of(vm) not in ("Stopped", "Destroyed"):
+        say("stop the VM", lambda: api.call("StopVmInstance", uuid=vm.uuid))
     l2 = api.find("L2NoVlanNetwork", "l2")
-    for cluster in l2.attached_cluster_uuids:
+    for cluster in l2.attached_cluster_uuids if l2 is not None else ():
         say(
             "take the network off the host",
             lambda c=cluster: api.call("DetachL2NetworkFromCluster", l2_network_uuid=l2.uuid, cluster_uuid=c),
         )
+
+
+def _cancel_jobs(api: Api, uuid: str, say: Any) -> None:
+    for found in api.call("QueryJob", filter=f'resource_uuid = "{uuid}"').inventories:
+        if state_of(found) in job.ENDED:
+            continue
+        with contextlib.suppress(CallError):  # it ended meanwhile
+            api.call("CancelJob", uuid=found.uuid)
+        say(f"cancel: {found.name}", lambda u=found.uuid: state_of(job.wait(api.client, u)))

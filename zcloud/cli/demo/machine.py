@@ -64,6 +64,11 @@ class Machine:
             time.sleep(0.1)
         return f"{self.server}, log {self.log}"
 
+    @property
+    def serves(self) -> bool:
+        """Whether the management node that was started here is still there to be called."""
+        return self._node is not None and self._node.poll() is None
+
     def start_sshd(self) -> str:
         """An OpenSSH server on a loopback port: the backup storage, and the way to install the agent."""
         self.sshd.start()
