@@ -34,7 +34,7 @@ def status_of(refused: Refused) -> status_pb2.Status:
         quota = error_details_pb2.QuotaFailure()
         quota.violations.add(subject=_subject(refused), description=refused.message[:1000])
         details.append(quota)
-    if refused.code in (Code.UNAVAILABLE, Code.ABORTED) or refused.reason is Reason.TOO_MANY_REQUESTS:
+    if _passes(refused):
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.seconds = RETRY_SECONDS
         details.append(retry)
@@ -44,6 +44,13 @@ def status_of(refused: Refused) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _passes(refused: Refused) -> bool:
+    """The same call may succeed in a moment; one that insists on a version that has moved on never will."""
+    if refused.code is Code.ABORTED:
+        return "version" not in refused.facts
+    return refused.code is Code.UNAVAILABLE or refused.reason is Reason.TOO_MANY_REQUESTS
 
 
 def _short(facts: dict[str, str]) -> dict[str, str]:
