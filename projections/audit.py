@@ -21,7 +21,7 @@ events = Table(
 
 
 class AuditIndex:
-    """Written by the follower with the read models; a job's events belong to the resource it works on, too."""
+    """Written by the follower with the read models."""
 
     fingerprint = hashlib.sha256(b"event_index 1").hexdigest()
 
@@ -37,11 +37,11 @@ class AuditIndex:
         )
 
 
-def positions(connection: Connection, resource_uuid: str, after: int, limit: int) -> list[int]:
-    """Positions of the events of a resource, in order, after a position."""
+def positions(connection: Connection, uuids: Sequence[str], after: int, limit: int) -> list[int]:
+    """Positions of the events of some resources, in order, after a position."""
     statement = (
         select(events.c.position)
-        .where(events.c.resource_uuid == resource_uuid, events.c.position > after)
+        .where(events.c.resource_uuid.in_(uuids), events.c.position > after)
         .order_by(events.c.position)
         .limit(limit)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
+
 from projections.model import ReadModel, Rows
 from projections.render import messages_of, render
 from projections.schema.registry import ReadModels
@@ -47,17 +49,32 @@ def load_view(store: Store, uuid: str, by: int) -> View:
     return view
 
 
+def facts_of(view: View) -> list[Aggregate]:
+    """What stands beside the resource in its present life."""
+    assert isinstance(view.main, Resource)
+    streams = [cls.stream_of(view.uuid, view.main.life) for cls in companions_of(view.main.kinds)]
+    return [view.beside[stream] for stream in streams if stream in view.beside]
+
+
 def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
     """The rows of a view in each of its read models; none when it is gone."""
     main = view.main
     if not isinstance(main, Resource) or not main.exists:
         return []
     found = []
-    streams = [cls.stream_of(main.uuid, main.life) for cls in companions_of(main.kinds)]
-    facts = [view.beside[stream] for stream in streams if stream in view.beside]
+    facts = facts_of(view)
     for message_type in messages_of(main.kind):
         model = models[message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind]
         message = render(message_type, main, *facts)
         rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
         found.append((model, rows))
     return found
+
+
+def message_of(view: View) -> Message | None:
+    """The inventory, secrets included; None when there is nothing to be shown."""
+    main = view.main
+    if not isinstance(main, Resource) or not main.exists:
+        return None
+    shown = messages_of(main.kind)
+    return render(shown[0], main, *facts_of(view)) if shown else None

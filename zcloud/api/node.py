@@ -17,6 +17,7 @@ from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
 from projections.engine import open_engine
 from projections.follower import Follower, ProcessFollower, ThreadFollower
+from projections.history import History
 from projections.past import Past
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
@@ -78,6 +79,7 @@ class Node:
         )
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.past = Past(self.recorder, self.models)
+        self.history = History(self.recorder)
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)

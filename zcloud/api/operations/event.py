@@ -1,4 +1,4 @@
-"""WatchEvents and GetHistory: the log itself, as far as the caller may see it."""
+"""WatchEvents: the log itself, as far as the caller may see it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from projections.audit import positions
 from zcloud.api import position, rules
 from zcloud.api.call import Call
-from zcloud.api.handlers import query, stream
+from zcloud.api.handlers import stream
 from zcloud.api.pipeline import data_of
-from zcloud.kernel.errors import not_found
 from zcloud.kernel.record import Record
 from zcloud.v1 import event_pb2 as pb
 
@@ -54,27 +52,6 @@ def message_of(record: Record) -> pb.Event:
 def may_see(call: Call, record: Record) -> bool:
     """The admin sees all, an account what happens to its own."""
     return call.actor.is_admin or record.owner_uuid == call.actor.account_uuid
-
-
-@query("GetHistory")
-async def get_history(call: Call, request: pb.GetHistoryRequest) -> pb.GetHistoryResponse:
-    """All events of one resource, also of one that is gone, to its owner and the admin."""
-    rules.check(request)
-    node = call.node
-    after = position.decode(request.page_token, "page_token") if request.page_token else 0
-    size = request.page_size or 100
-    await node.follower.reached(node.cloud.log.head)
-
-    def read() -> list[Record]:
-        with node.engine.connect() as connection:
-            return node.recorder.read_positions(positions(connection, request.resource_uuid, after, size))
-
-    records = await asyncio.to_thread(read)
-    seen = [r for r in records if may_see(call, r)]
-    if not seen and not after:
-        raise not_found("resource", request.resource_uuid)
-    more = position.encode(records[-1].position) if len(records) == size else ""
-    return pb.GetHistoryResponse(events=[message_of(r) for r in seen], next_page_token=more)
 
 
 @stream("WatchEvents")
