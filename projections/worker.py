@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _follow(projector: Projector, head: int) -> None:
-    """Up to a position, and past it when more is there already."""
+    """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is."""
     while projector.position < head:
         try:
             projector.advance()
@@ -60,8 +60,9 @@ def _follow(projector: Projector, head: int) -> None:
                 projector.resume()
             except Exception:
                 log.warning("their store is still away")
-            continue
         _say(projector.position)
+    # Another worker, that of a node which was killed, may have come here first.
+    _say(projector.position)
 
 
 def _say(position: int) -> None:
