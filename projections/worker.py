@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import MetaData
 
 import zcloud.domain
+import zcloud.kernel
 from projections.engine import open_engine
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
@@ -33,8 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--store", default="")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for info in pkgutil.walk_packages(zcloud.domain.__path__, "zcloud.domain."):
-        importlib.import_module(info.name)
+    for package in (zcloud.kernel, zcloud.domain):
+        for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(info.name)
     store = open_store(options.data, options.store)
     engine = open_engine(options.data, options.store)
     projector = Projector(store, engine, ReadModels.of_api(MetaData()))
@@ -50,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _follow(projector: Projector, head: int) -> None:
     """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is."""
+    parent = os.getppid()
     while projector.position < head:
+        if os.getppid() != parent:
+            raise BrokenPipeError("the node is gone")
         try:
             projector.advance()
         except Exception:
