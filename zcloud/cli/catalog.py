@@ -96,6 +96,8 @@ def all_rpcs() -> list[Rpc]:
 COMMANDS: Mapping[str, str] = {
     "serve": "start a management node",
     "agent": "start an agent: kvm or simulator",
+    "why": "say why a resource is as it is, back to who or what caused it",
+    "diff": "say what became of a resource between two moments",
     "list": "name all RPCs",
     "help": "explain an RPC: its fields, types and defaults",
     "completion": "print completion for bash or zsh",

@@ -1,0 +1,134 @@
+"""`zcloud why UUID [FIELD]`: why a resource is as it is, back to a person, a schedule or a host's report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zcloud.cli import catalog, output, session
+from zcloud.cli.client import Client
+from zcloud.cli.errors import OK, CliError
+from zcloud.cli.failures import CallError, printable
+from zcloud.cli.past import first_event, history, parser, plain_value, value, when, words
+
+# What people ask for when they name no field, the first that ever changed.
+USUAL = ("state", "status")
+# Parts of the system that decide by themselves, as people know them.
+SYSTEM = {
+    "vm_sync": "a report of its host",
+    "host_watch": "the watch over the hosts",
+    "first_start": "the first start of this cloud",
+}
+LONGEST_CHAIN = 16
+
+
+@dataclass(frozen=True)
+class Link:
+    """One cause, in plain words and for programs."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def main(argv: list[str]) -> int:
+    """Print the chain of causes."""
+    made = parser("why", "Why a resource is as it is: the chain of causes of the newest change.")
+    made.add_argument("field", nargs="?", help="of the inventory; the state when absent")
+    options = made.parse_args(argv)
+    with Client(session.server_address(options.server)) as client:
+        events = list(history(client, options.uuid))
+        event, field = _newest(events, options.field)
+        chain = [_what(events, event, field), *_causes(client, events, event)]
+    if options.output == "table":
+        print("\n".join(("  " if n else "") + link.text for n, link in enumerate(chain)))
+    else:
+        output.print_data([link.facts for link in chain], options.output)
+    return OK
+
+
+def _newest(events: list[Any], wanted: str | None) -> tuple[Any, str]:
+    ever = {change.field for event in events for change in event.changes}
+    if wanted is not None and wanted not in ever:
+        raise CliError(f"{wanted} never changed; what did: {', '.join(sorted(ever)) or 'nothing'}.")
+    field = wanted or next((name for name in USUAL if name in ever), "")
+    for event in reversed(events):
+        for change in event.changes:
+            if not field or change.field == field:
+                return event, change.field
+    raise CliError("nothing is known of it that could have a cause.")
+
+
+def _what(events: list[Any], event: Any, field: str) -> Link:
+    change = next(c for c in event.changes if c.field == field)
+    before, after = plain_value(change.before), plain_value(change.after)
+    named = [plain_value(c.after) for e in events for c in e.changes if c.field == "name" and plain_value(c.after)]
+    name = f'"{printable(str(named[-1]))}"' if named else event.resource_uuid
+    gone = event.type.endswith(".Removed")
+    now = "it is gone" if gone else f"{words(field)} is {value(after)}"
+    was = "" if before is None else f" (before: {value(before)})"
+    return Link(
+        f"{words(event.resource_kind)} {name}: {now} since {when(event.time)}{'' if gone else was}",
+        {"uuid": event.resource_uuid, "field": field, "before": before, "after": after, **_facts(event)},
+    )
+
+
+def _causes(client: Client, events: list[Any], event: Any) -> list[Link]:
+    chain: list[Link] = []
+    at = event
+    while at.job_uuid and len(chain) < LONGEST_CHAIN:
+        step = _step(events, at) if at is event else ""
+        chain.append(_job(client, at.job_uuid, step))
+        try:
+            began = first_event(client, at.job_uuid)
+        except CallError:  # the job is another account's
+            break
+        if began.job_uuid == at.job_uuid:
+            at = began
+            break
+        at = began
+    chain.append(_end(at))
+    return chain
+
+
+def _step(events: list[Any], event: Any) -> str:
+    """The step whose report was written together with the change."""
+    same = [e.step for e in events if e.step and e.job_uuid == event.job_uuid and e.time == event.time]
+    return same[0] if same else ""
+
+
+def _job(client: Client, uuid: str, step: str) -> Link:
+    rpc = catalog.find("GetJob")
+    request: Any = rpc.new_request()
+    request.uuid = uuid
+    by = f"by step {step} of job" if step else "by job"
+    try:
+        job = client.call(rpc, request).inventory  # type: ignore[attr-defined]
+    except CallError as error:
+        if error.code.name != "NOT_FOUND":
+            raise
+        return Link(f"{by} {uuid}", {"job_uuid": uuid, "step": step})
+    error_text = f", which failed: {printable(job.error)}" if job.error else ""
+    facts = {"job_uuid": uuid, "job": job.name, "workflow": job.workflow, "step": step, "error": job.error}
+    return Link(f'{by} "{printable(job.name or job.workflow)}" ({uuid}){error_text}', facts)
+
+
+def _end(event: Any) -> Link:
+    said = f': "{printable(event.reason)}"' if event.reason else ""
+    if event.actor.account_uuid:
+        where = f" from {printable(event.actor.source)}" if event.actor.source else ""
+        who = printable(event.actor.account_name or event.actor.account_uuid)
+        return Link(f"asked for by {who}{where} with {event.origin} at {when(event.time)}{said}", _facts(event))
+    origin = SYSTEM.get(event.origin, f"the system ({words(event.origin)})" if event.origin else "the system")
+    return Link(f"because of {origin} at {when(event.time)}{said}", _facts(event))
+
+
+def _facts(event: Any) -> dict[str, Any]:
+    return {
+        "type": event.type,
+        "time": event.time.ToJsonString(),
+        "account_name": event.actor.account_name,
+        "source": event.actor.source,
+        "origin": event.origin,
+        "reason": event.reason,
+        "position": event.position,
+    }
