@@ -93,6 +93,17 @@ def test_metadata_of_a_mutating_call(server: Any, zcloud: Any) -> None:
     assert "zcloud-request" not in server.calls_of("QueryZone")[0][1]
 
 
+def test_the_simulator_has_the_session_of_the_command_line(
+    server: Any, zcloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr("agents.simulator.main.main", lambda argv: begun.append(argv) or 0)
+    words = ["--server", server.address, "--cluster", "c" * 32, "--hosts", "3"]
+    assert zcloud("agent", "simulator", *words).status == 0
+    assert zcloud("agent", "simulator", *words, "--token", "given").status == 0
+    assert begun == [[*words, "--token", next(iter(server.tokens))], [*words, "--token", "given"]]
+
+
 def test_a_retry_is_the_same_request(server: Any, zcloud: Any) -> None:
     def twice_away(_: Any, context: grpc.ServicerContext) -> Any:
         if len(server.calls_of("CreateZone")) < 3:

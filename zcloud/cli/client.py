@@ -85,6 +85,13 @@ class Client:
         session.keep(self.server, made)
         return made
 
+    def token(self) -> str:
+        """Of a session that has just been good for a call."""
+        rpc = catalog.find("QuerySession")
+        self.call(rpc, rpc.new_request())
+        assert self._session is not None
+        return self._session.token
+
     def _with_session(self, rpc: Rpc, run: Callable[[Metadata], T]) -> T:
         try:
             if rpc.access == "public":
