@@ -64,6 +64,7 @@ class ReadModel:
         self.message_type = message_type
         self.kind = rules.kind
         self.extends = rules.extends
+        self.part_of = rules.part_of
         self.admin_only = _is_admin_only(message_type)
         self.relations: Mapping[str, Relation] = dict(relations or {})
         self.root = root_group(descriptor)

@@ -53,11 +53,20 @@ class Past:
 
         def read() -> Message | None:
             for model, rows in rows_of(load_view(self._store, uuid, position), self._models):
-                if model.kind == kind and may_see(model, rows, viewer):
+                if model.kind == kind and self._sees(viewer, model, rows, position):
                     return model.message_type.FromString(rows.row[DOC])
             return None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    def _sees(self, viewer: Viewer, model: ReadModel, rows: Rows, position: int) -> bool:
+        if may_see(model, rows, viewer):
+            return True
+        whole = rows.row[f"{model.part_of}_uuid"] if model.part_of and not model.admin_only else None
+        return bool(whole) and any(
+            found.kind == model.part_of and self._sees(viewer, found, its, position)
+            for found, its in rows_of(load_view(self._store, str(whole), position), self._models)
+        )
 
     async def ask(self, kind: str, filter: str, position: int, viewer: Viewer, ask: Callable[[Connection], T]) -> T:
         """What is asked of tables that hold the kind, and all that the filter walks. Raises QueryError."""
@@ -153,7 +162,7 @@ def fold_all(store: Store, shown_as: set[str], position: int) -> dict[str, View]
 
 
 def may_see(model: ReadModel, rows: Rows, viewer: Viewer) -> bool:
-    """As visible() says of a row that is in a table."""
+    """As visible() says of a row that is in a table, whatever it is a part of."""
     if viewer.is_admin:
         return True
     if model.admin_only or not viewer.account_uuid:

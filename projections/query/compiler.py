@@ -132,7 +132,7 @@ class Compiler:
             side = holder_model.sides[part.side if part is not None else field.side].alias()
             joins += [side.c[field.column] == near, side.c.resource_uuid == far]
         inner = Scope(target, target.root, rows)
-        return _some(*joins, visible(target, rows, self._viewer), *rest(inner))
+        return _some(*joins, visible(target, self._models, rows, self._viewer), *rest(inner))
 
     def _field(self, node: Compare, field: Field, scope: Scope, negated: bool) -> Condition:
         if not field.repeated:

@@ -56,7 +56,7 @@ def condition(
 ) -> ColumnElement[bool]:
     """What the viewer may see of the kind and the filter admits, as a condition on the kind's table."""
     node = parse(filter)
-    seen = visible(model, model.table, viewer)
+    seen = visible(model, models, model.table, viewer)
     return seen if node is None else and_(seen, Compiler(model, models, viewer, now).compile(node))
 
 
@@ -107,9 +107,9 @@ def run(
     return Page(model.message_type, [row[0] for row in rows], mask, total, following)
 
 
-def get(connection: Connection, model: ReadModel, uuid: str, viewer: Viewer) -> Message | None:
+def get(connection: Connection, model: ReadModel, models: ReadModels, uuid: str, viewer: Viewer) -> Message | None:
     """The resource, or None where there is none that the viewer may see."""
     table = model.table
-    statement = select(table.c[DOC]).where(table.c.uuid == uuid, visible(model, table, viewer))
+    statement = select(table.c[DOC]).where(table.c.uuid == uuid, visible(model, models, table, viewer))
     document = connection.execute(statement).scalar_one_or_none()
     return None if document is None else model.message_type.FromString(document)

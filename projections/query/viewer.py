@@ -1,10 +1,14 @@
-"""Who asks: the administrator sees all, an account its own resources and what is shared with it or with everyone."""
+"""Who asks: the administrator sees all, an account its own resources and what is shared with it or with everyone.
+
+Who sees a resource sees its parts: the ranges of a network that is shared.
+"""
 
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, FromClause, exists, false, or_, true
 
 from projections.model import ReadModel
+from projections.schema.registry import ReadModels
 from projections.schema.tables import OWNER, PUBLIC
 
 
@@ -16,7 +20,7 @@ class Viewer:
     is_admin: bool = False
 
 
-def visible(model: ReadModel, table: FromClause, viewer: Viewer) -> ColumnElement[bool]:
+def visible(model: ReadModel, models: ReadModels, table: FromClause, viewer: Viewer) -> ColumnElement[bool]:
     """What the viewer may see of the rows of the kind's table, or of an alias of it."""
     if viewer.is_admin:
         return true()
@@ -28,4 +32,10 @@ def visible(model: ReadModel, table: FromClause, viewer: Viewer) -> ColumnElemen
         shares.c.resource_uuid == table.c.uuid,
         shares.c.account_uuid == viewer.account_uuid,
     )
-    return or_(table.c[OWNER] == viewer.account_uuid, table.c[PUBLIC] == 1, shared)
+    seen = or_(table.c[OWNER] == viewer.account_uuid, table.c[PUBLIC] == 1, shared)
+    if not model.part_of:
+        return seen
+    whole = models[model.part_of]
+    rows = whole.table.alias()
+    of = rows.c.uuid == table.c[f"{whole.kind}_uuid"]
+    return or_(seen, exists().where(of, visible(whole, models, rows, viewer)))

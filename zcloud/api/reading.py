@@ -40,7 +40,7 @@ async def fetch(call: Call, kind: str, uuid: str, moment: Moment | None = None) 
 
         def read() -> Message | None:
             with node.engine.connect() as connection:
-                return get(connection, node.models[kind], uuid, call.viewer)
+                return get(connection, node.models[kind], node.models, uuid, call.viewer)
 
         found = await asyncio.to_thread(read)
     if found is None:

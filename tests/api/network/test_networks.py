@@ -134,3 +134,43 @@ def test_offerings_are_the_admins_and_may_be_shared(tmp_path: Path) -> None:
             assert (await refused(api.call("GetInstanceOffering", uuid=made.uuid))).code == "NOT_FOUND"
 
     asyncio.run(flow())
+
+
+def test_who_sees_a_network_sees_its_ranges(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with running_node(tmp_path) as api:
+            l2 = await l2_network(api)
+            ranges = []
+            for number in range(2):
+                l3 = (await api.call("CreateL3Network", name=f"l3-{number}", l2_network_uuid=l2.uuid)).inventory
+                cidr = f"10.0.{number}.0/24"
+                made = await api.call("AddIpRangeByNetworkCidr", name="r", l3_network_uuid=l3.uuid, network_cidr=cidr)
+                ranges.append(made.inventory)
+            lent, hidden = ranges
+            uuid, account = await api.account("tenant")
+
+            async def seen(**asked: Any) -> list[str]:
+                return [found.uuid for found in (await account.call("QueryIpRange", **asked)).inventories]
+
+            assert await seen() == []
+            before = api.position
+            await api.call("ShareResource", resource_uuids=[lent.l3_network_uuid], account_uuids=[uuid])
+            shared = api.position
+            assert await seen() == [lent.uuid]
+            assert await seen(filter="l3_network.name = l3-0") == [lent.uuid]
+            assert (await account.call("GetIpRange", uuid=lent.uuid)).inventory.network_cidr == "10.0.0.0/24"
+            assert (await refused(account.call("GetIpRange", uuid=hidden.uuid))).code == "NOT_FOUND"
+            lan = await account.call("QueryL3Network", filter='ip_ranges.network_cidr = "10.0.0.0/24"')
+            assert [found.uuid for found in lan.inventories] == [lent.l3_network_uuid]
+            assert (
+                await refused(account.call("UpdateIpRange", uuid=lent.uuid, name="mine"))
+            ).code == "PERMISSION_DENIED"
+            await api.call("RevokeResourceSharing", resource_uuids=[lent.l3_network_uuid], account_uuids=[uuid])
+            assert await seen() == []
+            # what was visible then is visible as of then
+            assert await seen(at_position=shared) == [lent.uuid]
+            assert (await account.call("GetIpRange", uuid=lent.uuid, at_position=shared)).inventory.uuid == lent.uuid
+            assert await seen(at_position=before) == []
+            assert (await refused(account.call("GetIpRange", uuid=lent.uuid, at_position=before))).code == "NOT_FOUND"
+
+    asyncio.run(flow())

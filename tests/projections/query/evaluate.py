@@ -120,7 +120,10 @@ class Sight:
         who = self.world.ownership[message.uuid]
         if self.admin:
             return True
-        return kind not in ADMINS_OWN and (who.owner == self.account or who.public or self.account in who.shared)
+        if kind not in ADMINS_OWN and (who.owner == self.account or who.public or self.account in who.shared):
+            return True
+        networks = self.world.resources["l3_network"] if kind == "ip_range" else []
+        return any(self.sees("l3_network", found) for found in networks if found.uuid == message.l3_network_uuid)
 
 
 def plain(message: Any, name: str) -> Any:

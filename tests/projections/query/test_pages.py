@@ -137,14 +137,14 @@ def test_an_account_sees_its_own_and_what_is_shared(store: Store) -> None:
     alice = Viewer(ALICE)
     page = ask(store, "image", alice, filter="name != x OR name = x", count=True)
     assert ([m.name for m in page.messages], page.total) == (["own", "public", "shared"], 3)
-    assert get(connection, model, uuid("3"), alice) is not None
-    assert get(connection, model, uuid("4"), alice) is None
-    assert get(connection, model, uuid("4"), ROOT) == image_pb2.Image(uuid=uuid("4"), name="hidden")
+    assert get(connection, model, models, uuid("3"), alice) is not None
+    assert get(connection, model, models, uuid("4"), alice) is None
+    assert get(connection, model, models, uuid("4"), ROOT) == image_pb2.Image(uuid=uuid("4"), name="hidden")
     assert len(ask(store, "image").messages) == 5
     assert ask(store, "image", Viewer("")).messages == []
     # Sharing that was revoked is gone.
     model.write(connection, [model.rows(image_pb2.Image(uuid=uuid("3"), name="shared"), BOB)])
-    assert get(connection, model, uuid("3"), alice) is None
+    assert get(connection, model, models, uuid("3"), alice) is None
 
 
 def test_nothing_hidden_is_seen_through_a_relation(store: Store) -> None:
@@ -160,7 +160,7 @@ def test_nothing_hidden_is_seen_through_a_relation(store: Store) -> None:
         assert len(ask(store, "vm_instance", filter=text).messages) == 1, text
         assert ask(store, "vm_instance", Viewer(ALICE), filter=text).messages == [], text
     assert ask(store, "host", Viewer(ALICE)).messages == []
-    assert get(connection, models["host"], host.uuid, Viewer(ALICE)) is None
+    assert get(connection, models["host"], models, host.uuid, Viewer(ALICE)) is None
     assert [m.admin_only for m in models if m.kind in ("zone", "kvm_host")] == [True, True]
 
 
