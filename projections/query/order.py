@@ -37,21 +37,22 @@ class Key:
         return self.column.is_not(None) if value is None else self.column > value
 
 
-def _field(group: Group, path: str, whole: str) -> Field:
+def single_field(group: Group, path: str, whole: str, argument: str = "order_by", use: str = "order by") -> Field:
+    """The single value that a path names; an error names the argument."""
     name, _, rest = path.partition(".")
     single = {m.name: m for m in group.members.values() if not m.repeated}
     known = {m.camel: m for m in single.values()} | single
     member = known.get(name)
     if member is None:
         if any(name in (m.name, m.camel) for m in group.members.values()):
-            raise QueryError("order_by", f"{whole} is a list and has no order; order by a single field")
-        raise QueryError("order_by", f'there is no field "{whole}" to order by; {alternatives(name, single)}')
+            raise QueryError(argument, f"{whole} is a list; {use} a single field")
+        raise QueryError(argument, f'there is no field "{whole}" to {use}; {alternatives(name, single)}')
     if isinstance(member, Group):
         if not rest:
-            raise QueryError("order_by", f"{whole} is no single value; order by {whole}.{next(iter(member.members))}")
-        return _field(member, rest, whole)
+            raise QueryError(argument, f"{whole} is no single value; {use} {whole}.{next(iter(member.members))}")
+        return single_field(member, rest, whole, argument, use)
     if rest:
-        raise QueryError("order_by", f"{whole}: {member.name} is a {member.type} and has no fields")
+        raise QueryError(argument, f"{whole}: {member.name} is a {member.type} and has no fields")
     return member
 
 
@@ -64,7 +65,7 @@ def parse_order(model: ReadModel, text: str) -> list[Key]:
         words = item.split()
         if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
             raise QueryError("order_by", f'"{item.strip()}" is no order; write a field, and asc or desc behind it')
-        field = _field(model.root, words[0], words[0])
+        field = single_field(model.root, words[0], words[0])
         if any(key.field is field for key in keys):
             raise QueryError("order_by", f"{words[0]} is there twice; order by it once")
         keys.append(Key(field, model.table.c[field.column], words[-1].lower() == "desc"))

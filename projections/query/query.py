@@ -45,7 +45,8 @@ class Page:
         return whole if self.mask is None else [apply(self.mask, message) for message in whole]
 
 
-def _page_size(size: int) -> int:
+def page_size_of(size: int) -> int:
+    """How many are asked for."""
     if not 0 <= size <= MAX_PAGE_SIZE:
         raise QueryError("page_size", f"page_size is {size}; it lies between 0 and {MAX_PAGE_SIZE}")
     return size or DEFAULT_PAGE_SIZE
@@ -85,7 +86,7 @@ def run(
     now: int | None = None,
 ) -> Page:
     """One page of what matches; `now`, in microseconds, is what a time such as -24h in the filter counts from."""
-    size = _page_size(page_size)
+    size = page_size_of(page_size)
     keys = parse_order(model, order_by)
     mask = parse_mask(model.message_type, read_mask)
     where = condition(model, models, filter, viewer, now)

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from projections.query.errors import QueryError
+from projections.query.group import Groups, group
 from projections.query.query import Page, get, run
 from zcloud.api import rules
 from zcloud.api.call import Call
@@ -60,6 +61,8 @@ async def read_one(call: Call, request: Any) -> Message:
 async def read_many(call: Call, request: Any) -> Message:
     """Query<Noun>."""
     rules.check(request)
+    if request.group_by or request.sums:
+        return await read_groups(call, request)
     node = call.node
     moment = await moment_of(call, request)
 
@@ -81,6 +84,41 @@ async def read_many(call: Call, request: Any) -> Message:
     page = await answer(call, call.rpc.kind, request.filter, moment, ask)
     response = call.rpc.response(next_page_token=page.next_page_token, total=page.total or 0)
     response.inventories.extend(page.messages)  # type: ignore[attr-defined]
+    return response
+
+
+async def read_groups(call: Call, request: Any) -> Message:
+    """Query<Noun> with group_by."""
+    for name in ("order_by", "read_mask"):
+        if name in {field.name for field, _ in request.ListFields()}:
+            raise refusal_of(QueryError(name, f"{name} is for resources; groups come in the order of group_by"))
+    if not request.group_by:
+        raise refusal_of(QueryError("sums", "sums are made of groups; say with group_by of which"))
+    node = call.node
+    moment = await moment_of(call, request)
+
+    def ask(connection: Connection) -> Groups:
+        return group(
+            connection,
+            node.models[call.rpc.kind],
+            node.models,
+            filter=request.filter,
+            group_by=request.group_by,
+            sums=request.sums,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            count=request.count,
+            viewer=call.viewer,
+            now=moment.time if moment is not None else node.cloud.clock.now(),
+        )
+
+    page = await answer(call, call.rpc.kind, request.filter, moment, ask)
+    response = call.rpc.response(next_page_token=page.next_page_token, total=page.total or 0)
+    for found in page.groups:
+        made = response.groups.add(count=found.count)  # type: ignore[attr-defined]
+        made.key.update(found.key)
+        for name, value in found.sums.items():
+            made.sums.add(field=name, **{"number" if isinstance(value, float) else "value": value})
     return response
 
 

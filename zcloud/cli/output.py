@@ -52,7 +52,8 @@ def _print_table(response: Message, columns: list[str]) -> None:
     fields = response.DESCRIPTOR.fields
     lists = [field for field in fields if field.is_repeated and field.message_type is not None]
     if lists:
-        print_list(list(getattr(answer, lists[0].name)), columns)
+        shown = next((field for field in lists if getattr(answer, field.name)), lists[0])  # groups, or inventories
+        print_list(list(getattr(answer, shown.name)), columns)
         _say_what_is_left(answer)
     elif _present(answer, "plan"):
         _print_plan(answer.plan)
