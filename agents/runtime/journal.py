@@ -83,7 +83,7 @@ class Journal:
         if isinstance(error, JournalError):
             return JournalError(f"journal {path}: {error}")
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-            return JournalError(f"journal {path} is in use: another agent of this host runs; stop it first")
+            return JournalError(f"journal {path} is in use: another agent or node that has it runs; stop that first")
         return JournalError(
             f"journal {path} cannot be opened: {error}; if the file is damaged, move it away: "
             "tasks that were being done will then be done again"

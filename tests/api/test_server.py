@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -134,3 +137,24 @@ def test_a_stopped_server_ends_well(tmp_path: Path) -> None:
         assert made.admin.call("QueryZone", count=True).total == 1
     finally:
         made.stop()
+
+
+@pytest.mark.parametrize("door", ["--listen", "--listen-agents"])
+def test_a_port_that_is_taken_is_said_in_a_line(server: ServerProcess, tmp_path: Path, door: str) -> None:
+    """Two servers on a port would share its callers, and hosts' agents would come to either."""
+    taken = {
+        "--listen": server.address,
+        "--listen-agents": re.findall(r"agents on (\S+)", server.output.read_text())[-1],
+    }
+    doors = {"--listen": "127.0.0.1:0", "--listen-agents": "127.0.0.1:0", "--listen-enrolment": "127.0.0.1:0"}
+    argv = [sys.executable, "-m", "zcloud.cli.main", "serve", "--data", str(tmp_path / "other"), "--log-level", "error"]
+    for option, address in {**doors, door: taken[door]}.items():
+        argv += [option, address]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"zcloud: serve: cannot listen on {taken[door]}: something listens there already,"
+        " or this machine has no such address\n"
+    )
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (tmp_path / "other").rglob("*")} == {0}

@@ -12,7 +12,7 @@ import grpc
 from agents.runtime.channel import SERVER_OPTIONS
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
-from zcloud.api.server import Server
+from zcloud.api.server import ALONE, Server, listen
 from zcloud.kernel.errors import Refused
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Welcome
 
@@ -29,7 +29,7 @@ class AgentDoor:
 
     def __init__(self, node: Any) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS))
+        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, ALONE))
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect,
             request_deserializer=ConnectRequest.FromString,
@@ -45,7 +45,7 @@ class AgentDoor:
     async def start(self, agents: str, enrolment: str) -> None:
         """Listen on both; port 0 for any."""
         authority = self.node.authority
-        port = self.server.add_secure_port(agents, authority.credentials(require_client=True))
+        port = listen(self.server, agents, authority.credentials(require_client=True))
         await self.server.start()
         self.agent_endpoint = f"{agents.rpartition(':')[0]}:{port}"
         port = await self.enrolment.start(enrolment, authority.credentials(require_client=False))

@@ -26,16 +26,33 @@ from zcloud.kernel.errors import Refused
 from zcloud.v1 import options_pb2 as o
 
 log = logging.getLogger(__name__)
+# A second server on the same port would get some of the calls, and nobody would be told.
+ALONE = ("grpc.so_reuseport", 0)
 OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 32 << 20),
     ("grpc.max_metadata_size", 32 << 10),
-    ("grpc.so_reuseport", 0),
+    ALONE,
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 Behaviour = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+
+class NoDoor(OSError):
+    """The node cannot listen where it was told to."""
+
+
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Open a door; gives the port. Raises NoDoor."""
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        text = f"cannot listen on {address}: something listens there already, or this machine has no such address"
+        raise NoDoor(text) from None
 
 
 class Undeclared(Exception):
@@ -93,10 +110,7 @@ class Server:
 
     async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen; gives the port."""
-        if credentials is None:
-            port = self.server.add_insecure_port(address)
-        else:
-            port = self.server.add_secure_port(address, credentials)
+        port = listen(self.server, address, credentials)
         await self.server.start()
         for name in ("", *self.names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -11,7 +11,11 @@ import signal
 from pathlib import Path
 
 from agents.node.kvm_agent import AGENT_BASE
+from agents.runtime.journal import JournalError
 from zcloud.api.node import Node
+from zcloud.api.server import Undeclared
+from zcloud.cli.errors import CliError
+from zcloud.kernel.store import StoreAway
 
 
 def main(argv: list[str]) -> int:
@@ -34,11 +38,16 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    # Log and read models hold what every account has; keys lie beside them.
+    os.umask(0o077)
     with contextlib.suppress(ImportError):
         import uvloop
 
         uvloop.install()
-    return asyncio.run(_serve(options))
+    try:
+        return asyncio.run(_serve(options))
+    except (OSError, JournalError, Undeclared, StoreAway) as error:
+        raise CliError(f"serve: {error}") from None
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -47,8 +56,10 @@ async def _serve(options: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await node.start(options.listen, options.listen_agents, options.listen_enrolment)
-    print(f"zcloud serves on {node.address}", flush=True)
-    await stop.wait()
-    await node.stop()
+    try:
+        await node.start(options.listen, options.listen_agents, options.listen_enrolment)
+        print(f"zcloud serves on {node.address}", flush=True)
+        await stop.wait()
+    finally:
+        await node.stop()
     return 0

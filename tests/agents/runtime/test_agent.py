@@ -67,7 +67,7 @@ def test_enrols_once_works_stops_on_sigterm_and_settles_what_it_had_begun(
             assert kept["extra"] == {"libvirt_uri": "qemu:///system"}
             await node.streams[0].send(task=start_task())
             await until(lambda: handler.running)
-            with pytest.raises(JournalError, match="another agent of this host runs"):
+            with pytest.raises(JournalError, match="another agent or node that has it runs"):
                 await run_agent(config, [handler], inventory, lambda: "")
             # The second agent took the signals with it when it went.
             life.cancel()

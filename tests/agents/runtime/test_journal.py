@@ -111,7 +111,7 @@ def test_arguments_are_never_on_disk_and_the_file_is_the_agents_alone(tmp_path: 
 def test_a_second_agent_on_the_same_journal_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "PATIENCE_SECONDS", 0.05)
     journal = Journal(tmp_path / "journal.db")
-    with pytest.raises(JournalError, match="another agent of this host runs"):
+    with pytest.raises(JournalError, match="another agent or node that has it runs"):
         Journal(tmp_path / "journal.db")
     journal.begin(start_task())
     journal.close()
