@@ -210,12 +210,14 @@ class Job(Resource, kind="job"):
         """Cancelled between steps: what was done is undone."""
 
         error: str
+        # Where undoing begins; in logs that do not say so, with the step before the one that would have come.
+        index: int | None = None
 
         def apply(self, aggregate: Any) -> None:
             aggregate.error = self.error
             aggregate.undoing = True
             aggregate.state = JobState.UNDOING
-            aggregate.index = aggregate.index - 1
+            aggregate.index = aggregate.index - 1 if self.index is None else self.index
 
     class GotStuck(Event):
         """An undo failed: an operator must have it tried again, or go on without it."""

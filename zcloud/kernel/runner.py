@@ -15,7 +15,7 @@ from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
-from zcloud.kernel.job import Job, JobQueue, JobState
+from zcloud.kernel.job import Job, JobQueue, JobState, StepState
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.transport import Report, Sending, Transport
@@ -280,7 +280,9 @@ class Runner:
         steps = flow.steps(job.args)
         while not job.task_uuid and not job.ended:
             if not job.undoing and job.cancel_requested:
-                job.trigger(Job.UndoBegun(error="cancelled on request"))
+                # A step that is repeated has done something, and may have more to do.
+                begun = job.index < len(steps) and job.steps[job.index].state is StepState.DONE
+                job.trigger(Job.UndoBegun(error="cancelled on request", index=job.index - (not begun)))
             elif not job.undoing and job.index >= len(steps):
                 await flow.succeed(unit, job)
                 await self._finish(unit, job, JobState.SUCCEEDED)

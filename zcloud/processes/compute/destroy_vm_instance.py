@@ -8,7 +8,7 @@ from zcloud.domain.compute.machine import destroyed, forget, machine
 from zcloud.domain.compute.vm_state import ALLOWED, INTERMEDIATE, VmEvent, VmState
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
-from zcloud.kernel.job import Job
+from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
 from zcloud.processes.compute import stop_steps
@@ -67,4 +67,8 @@ class ExpungeVmInstance(Workflow, name="expunge_vm_instance", version=1, title="
         await forget(unit, await machine(unit, job.resource_uuid))
 
     async def fail(self, unit: Unit, job: Job) -> None:
-        (await machine(unit, job.resource_uuid)).vm.abort_deletion(job.error)
+        it = await machine(unit, job.resource_uuid)
+        if job.steps[0].state is StepState.DONE:  # cancelled too late: there is nothing left to recover
+            await forget(unit, it)
+        else:
+            it.vm.abort_deletion(job.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcloud.domain.compute.machine import machine, release_host, release_volume
+from zcloud.domain.compute.machine import machine, release_host, release_volume, stopped
 from zcloud.domain.compute.placement import place
 from zcloud.domain.compute.vm_state import ALLOWED, VmState
 from zcloud.domain.storage.volume import VolumeState
@@ -12,7 +12,7 @@ from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.compute import start_steps
-from zcloud.processes.compute.stop_steps import conclude, uncertain
+from zcloud.processes.compute.stop_steps import conclude, taken_down, uncertain
 
 
 class StartVmInstance(Workflow, name="start_vm_instance", version=1, title="start VM"):
@@ -33,4 +33,6 @@ class StartVmInstance(Workflow, name="start_vm_instance", version=1, title="star
             await release_volume(unit, it)
         if it.status.state is VmState.STARTING and not uncertain(job, "start"):
             await release_host(unit, it)
+        if it.status.state in (VmState.RUNNING, VmState.PAUSED) and taken_down(job):
+            await stopped(unit, it, f"its start was undone: {job.error}")
         await conclude(unit, job, "start")

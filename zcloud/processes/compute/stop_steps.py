@@ -83,6 +83,11 @@ def uncertain(job: Job, name: str) -> bool:
     return step.state not in (StepState.PENDING, StepState.UNDONE)
 
 
+def taken_down(job: Job) -> bool:
+    """It was started, and then its start was undone."""
+    return any(step.name == "start" and step.state is StepState.UNDONE for step in job.steps)
+
+
 async def conclude(unit: Unit, job: Job, step: str) -> None:
     """The operation failed: back to what was before, unless that step was sent and nobody could say what it did."""
     status = (await machine(unit, job.resource_uuid)).status

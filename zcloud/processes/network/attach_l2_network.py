@@ -12,7 +12,7 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.network import attachment
 from zcloud.domain.network.host_networks import HostNetworks
 from zcloud.domain.network.l2_network import L2Network
-from zcloud.kernel.job import Job, StepState
+from zcloud.kernel.job import Job, JobQueue, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow
 from zcloud.processes.network import bridges
@@ -65,8 +65,13 @@ class AttachL2Network(Workflow, name="attach_l2_network", version=1, title="atta
         cluster = await unit.find(Cluster, job.args["cluster_uuid"])
         if cluster is not None:
             await attachment.detached(unit, l2, cluster, job.error)
-        for host_uuid, step in zip(job.args["host_uuids"], job.steps, strict=True):
-            # Lost before it could be undone: what may be there is removed when the host connects again.
-            if step.state in (StepState.DONE, StepState.FAILED) and await unit.find(Host, host_uuid) is not None:
+        sent = dict(zip(job.args["host_uuids"], job.steps, strict=True))
+        for host_uuid in await unit.port("views").where("host", cluster_uuid=job.args["cluster_uuid"]):
+            if await unit.find(Host, host_uuid) is None:
+                continue
+            # Lost before it could be undone, or about to be made by a connect which began while the network was
+            # wanted: what may be there is removed when the host connects again.
+            lost = host_uuid in sent and sent[host_uuid].state in (StepState.DONE, StepState.FAILED)
+            if lost or (await unit.companion_of(JobQueue, host_uuid)).jobs:
                 networks = await unit.companion_of(HostNetworks, host_uuid)
                 networks.applied(l2.uuid, l2.physical_interface, job.uuid)
