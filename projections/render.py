@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from zcloud.v1 import options_pb2
 Setter = Callable[[Message, Any], None]
 
 
-@lru_cache
+@cache
 def messages_of(kind: str) -> tuple[type[Message], ...]:
     """The messages under which a kind is shown: its own first, then those that it extends."""
     types = {t.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind: t for t in resource_types()}
@@ -29,7 +29,7 @@ def messages_of(kind: str) -> tuple[type[Message], ...]:
     return tuple(found)
 
 
-@lru_cache
+@cache
 def enum_number(descriptor: EnumDescriptor, short: str) -> int:
     """The number of an enum's value by its short form: NoState of VmInstance.State."""
     upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).upper()
@@ -53,7 +53,7 @@ def render(message_type: type[Message], *parts: Any) -> Message:
     return message
 
 
-@lru_cache
+@cache
 def _setters(message_type: type[Message]) -> tuple[tuple[str, Setter], ...]:
     return tuple((field.name, _setter(field)) for field in message_type.DESCRIPTOR.fields)
 

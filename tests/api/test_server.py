@@ -100,6 +100,12 @@ def test_errors_carry_what_programs_need(server: ServerProcess) -> None:
     assert "RetryInfo" not in moved.value.details  # the same version will never be the current one again
 
 
+def test_what_a_caller_sent_is_shown_on_one_line(server: ServerProcess) -> None:
+    with pytest.raises(ApiError) as refused:
+        server.admin.call("CreateZone", name="a\nERROR forged")
+    assert refused.value.message == 'name is "a\\nERROR forged", but must be text without control characters'
+
+
 def test_a_message_that_is_too_big_is_refused_and_the_server_lives(server: ServerProcess) -> None:
     admin = server.admin
     with pytest.raises(ApiError) as refused:

@@ -6,13 +6,13 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.errors import Code, Reason, Refused, quoted
 from zcloud.v1 import options_pb2 as o
 
 DEFAULT_LENGTH = 255
@@ -167,11 +167,11 @@ class Rule:
             return
         right = self.check(value)
         if right:
-            shown = "" if self.secret else f' is "{str(value)[:80]}",'
+            shown = "" if self.secret else f" is {quoted(str(value))},"
             yield path, f"{path}{shown} but must be {right}" if shown else f"must be {right}"
 
 
-@lru_cache
+@cache
 def rules_of(descriptor: Descriptor) -> tuple[Rule, ...]:
     """The rules of a request's fields."""
     return tuple(Rule(field) for field in descriptor.fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from enum import Enum
 
@@ -88,10 +89,14 @@ class Conflict(Exception):
     """Somebody else wrote first: decide again on what is there now."""
 
 
+def quoted(value: object) -> str:
+    """What a caller sent, as it may be shown: its beginning, on one line."""
+    return json.dumps(value[:80], ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
 def invalid(field: str, value: object, right: str, reason: Reason = Reason.INVALID_FIELD) -> Refused:
     """The value of a field is wrong whatever the state is."""
-    shown = repr(value) if not isinstance(value, str) else f'"{value[:80]}"'
-    text = f"{field} is {shown}: {right}"
+    text = f"{field} is {quoted(value)}: {right}"
     return Refused(Code.INVALID_ARGUMENT, reason, text, fields=[(field, text)], field=field)
 
 
