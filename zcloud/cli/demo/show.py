@@ -67,13 +67,14 @@ The VM answers on {address}. Call the API yourself:
   {environment}.venv/bin/zcloud StopVmInstance uuid={vm_uuid} --reason "trying it out"
   .venv/bin/zcloud help CreateVmInstance
 
-  grpcurl -plaintext {server} list
-  grpcurl -plaintext -d '{{"account_name":"admin","password":"'$(cat {directory}/admin-password)'"}}' \\
-      {server} zcloud.v1.SessionService/LogInByAccount
-  grpcurl -plaintext -H "authorization: Bearer $TOKEN" {server} zcloud.v1.ZoneService/QueryZone
-
+  TOKEN=$(.venv/bin/buf curl --protocol grpc --http2-prior-knowledge \\
+      -d '{{"account_name":"admin","password":"'"$(cat {directory}/admin-password)"'"}}' \\
+      http://{server}/zcloud.v1.SessionService/LogInByAccount | sed -n 's/.*"token": "\\(.*\\)",/\\1/p')
   .venv/bin/buf curl --protocol grpc --http2-prior-knowledge -H "authorization: Bearer $TOKEN" \\
       -d '{{"filter":"state = Running"}}' http://{server}/zcloud.v1.VmInstanceService/QueryVmInstance
+
+  grpcurl -plaintext {server} list
+  grpcurl -plaintext -H "authorization: Bearer $TOKEN" {server} zcloud.v1.ZoneService/QueryZone
 """
     )
     sys.stdout.flush()
