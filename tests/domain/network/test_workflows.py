@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.domain.network.ground import Ground, run
+from zcloud.api.node import load_everything
 from zcloud.domain.infrastructure.host import HostStatus
 from zcloud.domain.infrastructure.simulator_host import SimulatorHost
 from zcloud.domain.network import attachment
@@ -17,6 +18,7 @@ from zcloud.kernel.workflow import workflow
 from zcloud.processes.network import attach_l2_network, prepare_host
 from zcloud.processes.network.use import must_not_run_in
 
+load_everything()
 JOB_STEP = {"undo": False, "task_uuid": "t", "task": "ApplyL2NetworkTask", "target": "", "deadline": 0}
 
 
@@ -70,6 +72,7 @@ def test_what_a_lost_host_may_have_got_is_remembered_for_its_return() -> None:
     step = attach_l2_network.bridge_on(hosts[0].uuid)
     assert step.undo is not None
     assert run(step.undo(unit, job)) is None
+    unit.cloud.ports["views"] = Views(**{f"host_{cluster.uuid}": [host.uuid for host in hosts]})
     run(workflow("attach_l2_network").fail(unit, job))
     networks = [run(unit.companion(HostNetworks, host)) for host in hosts]
     assert [list(each.bridges) for each in networks] == [[l2.uuid], [], []]
