@@ -70,12 +70,11 @@ class Past:
 
     async def ask(self, kind: str, filter: str, position: int, viewer: Viewer, ask: Callable[[Connection], T]) -> T:
         """What is asked of tables that hold the kind, and all that the filter walks. Raises QueryError."""
-        walked = _Walked(self._models)
-        condition(walked[kind], walked, filter, viewer, now=0)  # only for the kinds that it walks
+        walked = walked_by(self._models, kind, filter, viewer)
 
         def read() -> T:
             with self._tables(position) as tables:
-                tables.fill(self._store, walked.kinds)
+                tables.fill(self._store, walked)
                 with tables.engine.connect() as connection:
                     return ask(connection)
 
@@ -140,6 +139,18 @@ class Tables:
                 self._models[kind].write(connection, rows_of_kind)
                 self.size += len(rows_of_kind)
         self._kinds |= missing
+
+
+def walked_by(models: ReadModels, kind: str, filter: str, viewer: Viewer) -> set[str]:
+    """The kind and all others that the answer to a filter rests on. Raises QueryError."""
+    walked = _Walked(models)
+    condition(walked[kind], walked, filter, viewer, now=0)
+    return walked.kinds
+
+
+def shown_kinds(shown_as: set[str]) -> set[str]:
+    """The kinds of resources that are shown as one of these."""
+    return {cls.kind for cls in kinds().values() if issubclass(cls, Resource) and not shown_as.isdisjoint(cls.kinds)}
 
 
 def fold_all(store: Store, shown_as: set[str], position: int) -> dict[str, View]:

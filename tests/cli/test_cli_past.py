@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +104,16 @@ def test_why_a_machine_is_stopped_and_why_nobody_knows_of_one(
         assert "because of the watch over the hosts" in said[-1]
 
     on_ground(tmp_path / "data", body)
+
+
+def test_what_is_watched_is_printed(cli: Any, server: ServerProcess) -> None:
+    cli("CreateZone", "name=watched")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    for words, wanted in (([], "Upserted"), (["-o", "json"], '"name": "watched"')):
+        argv = [sys.executable, "-m", "zcloud.cli.main", "WatchResources", "kind=zone", *words]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as watching:
+            assert watching.stdout is not None
+            line = watching.stdout.readline()
+            watching.terminate()
+        assert wanted in line
+        assert "watched" in line

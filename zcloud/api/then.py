@@ -31,7 +31,7 @@ async def moment_of(call: Call, request: Any) -> Moment | None:
     if timed:
         return await asyncio.to_thread(_at_time, call, request.at_time)
     if token:
-        return await asyncio.to_thread(_at_position, call, position.decode(token, "at_position"), token)
+        return await moment_at(call, token, "at_position")
     return None
 
 
@@ -44,12 +44,18 @@ def _at_time(call: Call, given: Any) -> Moment:
     return Moment(newest_at(store, time), time)
 
 
-def _at_position(call: Call, at: int, token: str) -> Moment:
-    store = call.node.recorder
-    if at > store.head():
-        raise invalid("at_position", token, "must be a position that this server gave out; this one is not there yet")
-    found = store.read_all(at - 1, 1) if at else []
-    return Moment(at, found[0].time if found else 0)
+async def moment_at(call: Call, token: str, field: str) -> Moment:
+    """The moment of a position that an answer gave; raises INVALID_ARGUMENT naming the field."""
+    at = position.decode(token, field)
+
+    def read() -> Moment:
+        store = call.node.recorder
+        if at > store.head():
+            raise invalid(field, token, "must be a position that this server gave out; this one is not there yet")
+        found = store.read_all(at - 1, 1) if at else []
+        return Moment(at, found[0].time if found else 0)
+
+    return await asyncio.to_thread(read)
 
 
 def newest_at(store: Store, time: int) -> int:

@@ -93,6 +93,13 @@ def all_rpcs() -> list[Rpc]:
     return [find(name) for name in names()]
 
 
+@cache
+def import_all() -> None:
+    """Know every message, also those that no RPC of this run names."""
+    for module in set(_index().values()):
+        importlib.import_module(f"zcloud.v1.{module}")
+
+
 COMMANDS: Mapping[str, str] = {
     "serve": "start a management node",
     "agent": "start an agent: kvm or simulator",

@@ -4,11 +4,12 @@ from datetime import UTC
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from zcloud.cli.failures import printable
 from zcloud.cli.naming import is_size, short_form
-from zcloud.cli.plain import is_set
+from zcloud.cli.plain import is_set, unpacked
 
 
 def text_of(message: Message, field: FieldDescriptor) -> str:
@@ -53,6 +54,10 @@ def _one(field: FieldDescriptor, value: Any) -> str:
 def _message(message: Any) -> str:
     if message.DESCRIPTOR.full_name == "google.protobuf.Timestamp":
         return local_time(message)
+    if message.DESCRIPTOR.full_name == "google.protobuf.Any":
+        return _message(unpacked(message))
+    if message.DESCRIPTOR.full_name == "google.protobuf.Value":
+        return printable(str(_brief(MessageToDict(message))))
     if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
         return printable(" ".join(f"{key}={_brief(value)}" for key, value in sorted(message.items())))
     set_fields = [field for field in message.DESCRIPTOR.fields if is_set(message, field)]

@@ -94,8 +94,13 @@ def _print_line(message: Message) -> None:
         return
     inner = parts[0]
     if not message.HasField(inner.name):
+        if getattr(message, "change", 0):  # what is gone has no more than a uuid
+            print("  ".join(text_of(message, field) for field in message.DESCRIPTOR.fields[:2]), flush=True)
         return  # a bookmark: nothing for a person
     item = getattr(message, inner.name)
+    if inner.message_type.full_name == "google.protobuf.Any":
+        print("  ".join(text for field in message.DESCRIPTOR.fields if (text := text_of(message, field))), flush=True)
+        return
     shown = [field for field in item.DESCRIPTOR.fields if is_set(item, field) and _tells(field)]
     print("  ".join(text_of(item, field) for field in shown), flush=True)
 

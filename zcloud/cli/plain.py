@@ -3,15 +3,18 @@
 import base64
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from zcloud.cli import catalog
 from zcloud.cli.naming import short_form
 
 
 def plain(message: Message, *, sparse: bool = False) -> Any:
     """Plain data of a message; sparse leaves out what is not set, for answers under a read mask."""
+    if message.DESCRIPTOR.full_name == "google.protobuf.Any":
+        return plain(unpacked(message), sparse=sparse)
     if message.DESCRIPTOR.full_name.startswith("google.protobuf."):
         return json_format.MessageToDict(message, preserving_proto_field_name=True)
     found = {}
@@ -19,6 +22,15 @@ def plain(message: Message, *, sparse: bool = False) -> Any:
         if not is_set(message, field) and (field.has_presence or sparse):
             continue
         found[field.name] = plain_field(field, getattr(message, field.name), sparse=sparse)
+    return found
+
+
+def unpacked(message: Any) -> Message:
+    """What an Any holds: a message of the API."""
+    catalog.import_all()
+    kind = descriptor_pool.Default().FindMessageTypeByName(message.TypeName())
+    found = message_factory.GetMessageClass(kind)()
+    message.Unpack(found)
     return found
 
 
