@@ -1,0 +1,289 @@
+"""What must hold whatever happened (I1 to I9 of the invariants), and a picture of a cloud to compare."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Any
+
+import msgspec
+
+from tests.faults.harness.cloud import Run
+from tests.faults.harness.lake import Fold
+from zcloud.domain.compute.vm_nic import VmNics
+from zcloud.domain.compute.vm_state import AT_REST, VmState
+from zcloud.domain.infrastructure.host import HostCapacity
+from zcloud.domain.network.ip_pool import IpPool
+from zcloud.domain.storage.host_storage import HostStorage
+from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.kernel.job import ENDED, Job, JobQueue, JobState
+
+HEX = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}(?::[0-9a-f]{2}){5}|sealed:[^ ]*|10\.0\.0\.[0-9]+")
+# Kinds that are history, and attributes that say when, why and by whom.
+HISTORY = {"job", "session", "enroll_token", "global_config", "login_name", "account"}
+VOLATILE = re.compile(
+    r"(^|_)(date|version|life|pending|now|reason|error|job|job_uuid|job_uuids|by|before|last_host_uuid|due|desired_state|name|management_ip|ip|available|total_available|available_capacity)$"
+)
+UNTOUCHED = (VmState.CREATED, VmState.DESTROYED)
+
+
+def violations(run: Run, *, calm: bool = True, lossy: bool = False) -> list[str]:
+    """All that is wrong with a cloud at rest; empty when nothing is.
+
+    calm: hosts have said what they have. lossy: something was removed and said to be there still.
+    """
+    fold = run.lake.fold
+    found = [*_jobs(run), *_effects(run), *_books(fold), *_fences(run)]
+    if _image(replayed(run)) != _image(fold):
+        found.append("I7: the log folded from nothing is another cloud")
+    if calm:
+        found += _worlds(run, lossy)
+    return found
+
+
+def replayed(run: Run) -> Fold:
+    """The fold of the log, from what the run began with."""
+    made = run.past.fork()
+    for record in run.lake.records[run.past_end :]:
+        made.take(record)
+    return made
+
+
+def _image(fold: Fold) -> dict[str, Any]:
+    return {
+        uuid: [
+            {k: v for k, v in sorted(vars(part).items()) if k not in ("now", "pending")}
+            for part in (view.main, *(view.beside[s] for s in sorted(view.beside)))
+            if part is not None
+        ]
+        for uuid, view in fold.views.items()
+    }
+
+
+def _jobs(run: Run) -> list[str]:
+    fold, found = run.lake.fold, []
+    requests: dict[str, set[str]] = {}
+    for record in run.lake.records[run.began :]:
+        if record.request_id:
+            requests.setdefault(record.request_id, set()).add(str(record.causation_id))
+    found += [f"I1: request {r} was carried out {len(c)} times" for r, c in requests.items() if len(c) > 1]
+    working: dict[str, list[str]] = {}
+    for job in fold.all("job"):
+        assert isinstance(job, Job)
+        if job.state is JobState.STUCK:
+            if not job.error:
+                found.append(f"I6: job {job.name} is Stuck and says not why")
+        elif job.state not in ENDED:
+            found.append(f"I6: job {job.name} is {job.state.value}")
+        if job.state not in (*ENDED, JobState.WAITING):
+            working.setdefault(job.resource_uuid, []).append(job.name)
+        if job.ended and job.task_uuid:
+            found.append(f"I4: job {job.name} has ended with a task")
+    found += [f"I4: {jobs} work on one resource" for jobs in working.values() if len(jobs) > 1]
+    for uuid, view in fold.views.items():
+        for part in view.beside.values():
+            if isinstance(part, JobQueue):
+                ended = [j for j in part.jobs if fold.views[j].main.ended]  # type: ignore[union-attr]
+                found += [f"I4: job {j} has ended and still queues at {uuid}" for j in ended]
+        main = fold.find(uuid)
+        if main is not None and main.deleting_job and run.job(main.deleting_job).ended:
+            found.append(f"I6: {main.kind} {main.name} is being deleted by a job that has ended")
+    return [*found, *_histories(run)]
+
+
+def _histories(run: Run) -> list[str]:
+    """I3 and I4 of each job by its own events: one task at a time, undone from the failed step backwards."""
+    found = []
+    for job in run.lake.fold.all("job"):
+        pending, undone, dispatched, owed = "", 10_000, set(), -1
+        for record in run.lake.streams[job.uuid]:
+            event = msgspec.json.decode(record.state)
+            name = record.topic.partition(".")[2]
+            if name == "StepDispatched":
+                if pending:
+                    found.append(f"I4: {job.name} sends a second task")
+                pending = event["task_uuid"]
+                if event.get("undo"):
+                    if event["index"] > undone:
+                        found.append(f"I3: {job.name} undoes step {event['index']} after {undone}")
+                    undone = event["index"]
+                else:
+                    dispatched.add(event["index"])
+            elif name in ("StepDone", "StepFailed", "StepSkipped", "PassedOver", "GotStuck", "Finished"):
+                pending = ""
+            if name == "UndoBegun" or name == "StepFailed":
+                first = event.get("index", max(dispatched, default=-1))
+                undo_of = _steps(job)
+                sent = max((i for i in dispatched if i <= first), default=-1)
+                if 0 <= sent == first and undo_of[first].undo is not None:
+                    owed = first
+            answers = name in ("StepDone", "StepSkipped", "GotStuck") and event.get("undo", name == "GotStuck")
+            if answers and owed == event["index"]:
+                owed = -1
+            if name == "Finished" and owed >= 0:
+                found.append(f"I3: {job.name} never undid step {owed}, which it began")
+    return found
+
+
+def _steps(job: Any) -> Any:
+    from zcloud.kernel.workflow import workflow
+
+    return workflow(job.workflow, job.workflow_version).steps(job.args)
+
+
+def _effects(run: Run) -> list[str]:
+    counts: dict[str, int] = {}
+    for task in run.effects.done:
+        counts[task] = counts.get(task, 0) + 1
+    twice = [t for t, n in counts.items() if n > 1 and t not in run.effects.crashed]
+    found = [f"I2: task {t} acted {counts[t]} times" for t in twice]
+    found += [
+        f"I2: {p} was fetched twice" for p in {p for p in run.servers.downloads if run.servers.downloads.count(p) > 1}
+    ]
+    return found
+
+
+def _fences(run: Run) -> list[str]:
+    """I5: what really acted on a resource acted in the order in which it was meant to."""
+    order = {}
+    for record in run.lake.records[run.began :]:
+        if record.topic == "job.StepDispatched":
+            event = msgspec.json.decode(record.state)
+            job = run.job(record.resource_uuid)
+            order[event["task_uuid"]] = (record.time, job.resource_uuid, event["target"])
+    last: dict[tuple[str, str], int] = {}
+    found = []
+    for task in run.effects.done:
+        if task in order:
+            time, *key = order[task]
+            if time < last.get((key[0], key[1]), 0):
+                found.append(f"I5: task {task} acted after a newer one")
+            last[key[0], key[1]] = max(time, last.get((key[0], key[1]), 0))
+    return found
+
+
+def _books(fold: Fold) -> list[str]:
+    """I9: what is claimed is the sum over living owners."""
+    found = []
+    vms = {m.uuid: m for m in fold.all("vm_instance")}
+    volumes = {m.uuid: m for m in fold.all("volume")}
+    for host in fold.all("host"):
+        claims = fold.companion(HostCapacity, host.uuid).claims
+        owed = {
+            u
+            for u, m in vms.items()
+            if fold.value(m, "host_uuid") == host.uuid and VmState(fold.value(m, "state")) not in AT_REST
+        }
+        if set(claims) != owed:
+            found.append(f"I9: CPU of {host.name} is claimed by {sorted(claims)}, and has {sorted(owed)}")
+        cached = {f"image/{c.name}" for c in fold.companion(ImageCache, host.uuid).cached_images}
+        for share in fold.companion(HostStorage, host.uuid).shares.values():
+            lie = {u for u, m in volumes.items() if fold.value(m, "host_uuid") == host.uuid}
+            wanted = {k for k in share.claims if "/" not in k}
+            if wanted != lie:
+                found.append(f"I9: room of {host.name} is claimed by {sorted(wanted)}, and has {sorted(lie)}")
+            waiting = {m.uuid for m in vms.values() if VmState(fold.value(m, "state")) is VmState.STARTING}
+            if not waiting and {k for k in share.claims if "/" in k} - cached:
+                found.append(f"I9: room of {host.name} is kept for an image that is not there")
+    nics = {nic.uuid for m in vms.values() for nic in fold.companion(VmNics, m.uuid).vm_nics if nic.ip}
+    l3s = {m.uuid for m in fold.all("l3_network")}
+    held: set[str] = set()
+    for pool in fold.all("ip_range"):
+        held |= set(fold.companion(IpPool, pool.uuid).holders())
+    if held - l3s != nics:
+        found.append(f"I9: addresses are held by {sorted(held - l3s)}, and NICs with one are {sorted(nics)}")
+    volumes_of = {fold.value(m, "vm_instance_uuid") for m in volumes.values()}
+    if volumes_of != set(vms):
+        found.append("I9: volumes without VMs, or VMs without volumes")
+    return found
+
+
+def _worlds(run: Run, lossy: bool) -> list[str]:
+    """What is really there is what is recorded, on every host that answers."""
+    fold, found = run.lake.fold, []
+    stuck = {job.resource_uuid for job in fold.all("job") if job.state is JobState.STUCK}  # type: ignore[attr-defined]
+    for uuid, host in run.hosts.items():
+        if fold.find(uuid) is None:
+            continue
+        real = {vm: it.state for vm, it in host.world.vms.items() if vm not in stuck}
+        recorded = {
+            m.uuid: fold.value(m, "state")
+            for m in fold.all("vm_instance")
+            if fold.value(m, "host_uuid") == uuid and m.uuid not in stuck
+        }
+        recorded = {vm: s for vm, s in recorded.items() if s in ("Running", "Paused", "Crashed")}
+        if real != recorded:
+            found.append(f"VMs on {uuid}: really {real}, recorded {recorded}")
+        files = {v.uuid for v in host.world.volumes.values()}
+        known = {
+            m.uuid for m in fold.all("volume") if fold.value(m, "host_uuid") == uuid and fold.value(m, "actual_size")
+        }
+        gone = {m.uuid for m in fold.all("volume") if fold.value(m, "vm_instance_uuid") in stuck}
+        if ((files - gone) - known if lossy else (files - gone) ^ (known - gone)) and not stuck:
+            found.append(f"volumes on {uuid}: really {files}, recorded {known}")
+    images = {
+        copy.install_path
+        for m in fold.all("image")
+        for copy in fold.value(m, "copies")
+        if copy.install_path and m.uuid not in stuck
+    }
+    if not stuck and (set(run.servers.files) - images if lossy else set(run.servers.files) ^ images):
+        found.append(f"images: really {sorted(run.servers.files)}, recorded {sorted(images)}")
+    return found
+
+
+def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
+    """The cloud and the world without times, and with new names left open."""
+    fold = run.lake.fold
+    # Hosts are told apart by what they have, for which of two is chosen is left to chance.
+    known -= run.hosts.keys()
+    resources: dict[str, Any] = {}
+    for kind in sorted({m.kind for uuid in fold.views if (m := fold.find(uuid)) is not None} - HISTORY):
+        resources[kind] = sorted(
+            (_shape([_facts(part) for part in fold.parts(m)], known) for m in fold.all(kind) if m.kind == kind),
+            key=repr,
+        )
+    worlds = []
+    for uuid, host in run.hosts.items():
+        w = host.world
+        found = {
+            "installed": uuid in run.alive,
+            "vms": [(vm, it.state, str(it.spec)) for vm, it in w.vms.items()],
+            "volumes": [(p, str(v)) for p, v in w.volumes.items()],
+            "cache": list(w.cache),
+            "bridges": list(w.bridges.items()),
+            "dhcp": [(l3, s.bridge, sorted(s.entries)) for l3, s in w.dhcp.items()],
+        }
+        worlds.append(_shape(found, known))
+    return {
+        "resources": resources,
+        "worlds": sorted(worlds, key=repr),
+        "files": _shape(sorted(run.servers.files), known),
+        "installed": _shape(sorted(run.servers.installed), known),
+    }
+
+
+def _facts(part: Any) -> dict[str, Any]:
+    if isinstance(part, IpPool):  # which of the free addresses is given is left to chance
+        return {"held": len(list(part.holders()))}
+    return {k: v for k, v in sorted(vars(part).items()) if not VOLATILE.search(k) and k != "jobs"}
+
+
+def _shape(value: Any, known: frozenset[str]) -> Any:
+    if isinstance(value, str):
+        return HEX.sub(lambda m: m.group() if m.group() in known else "new", value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, msgspec.Struct):
+        return _shape(_facts_of(value), known)
+    if isinstance(value, dict):
+        return sorted(((_shape(k, known), _shape(v, known)) for k, v in value.items()), key=repr)
+    if isinstance(value, (set, frozenset)):
+        return sorted((_shape(v, known) for v in value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return [_shape(v, known) for v in value]
+    return value if isinstance(value, (int, float, bool, bytes, type(None))) else repr(value)
+
+
+def _facts_of(value: msgspec.Struct) -> dict[str, Any]:
+    return {n: getattr(value, n) for n in value.__struct_fields__ if not VOLATILE.search(n)}

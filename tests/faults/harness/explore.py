@@ -1,0 +1,81 @@
+"""Faults of a scenario, each with the node killed at every boundary: what comes of it must be what comes of no kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.harness.boundary import Fault, Outcome, live, stuck
+from tests.faults.harness.scenarios import Scenario
+
+MOMENTS = ("before", "after")
+CANCELS = {"cancel", "abort"}
+
+
+def faults_of(plain: Outcome) -> Iterator[Fault]:
+    """Success, failure of each step in two ways, cancel during and after each step."""
+    yield Fault()
+    for step in range(plain.steps):
+        yield Fault("fail", step)
+        yield Fault("half", step)
+    for step in range(plain.steps):
+        yield Fault("cancel", step)
+        yield Fault("abort", step)
+
+
+@dataclass
+class Found:
+    """What was tried, and what was wrong."""
+
+    runs: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int = 20) -> Found:
+    """every: of the boundaries with faults, one in so many; those of success are all taken."""
+    found = Found()
+    plain = live(scenario)
+    outcomes = {fault: plain if fault == Fault() else live(scenario, fault) for fault in faults_of(plain)}
+    for fault, outcome in outcomes.items():
+        found.runs += 1
+        _note(found, scenario, fault, None, outcome, [outcome])
+    turn = offset
+    for fault, outcome in outcomes.items():
+        if fault != Fault() and outcome.commits == plain.commits and outcome.picture == plain.picture:
+            continue  # the step sends nothing: it can neither fail nor is there a moment to cancel
+        allowed = [o for f, o in outcomes.items() if f == fault or {f.kind, fault.kind} <= CANCELS]
+        if fault.kind in CANCELS:
+            allowed.append(plain)
+        for commit in range(1, outcome.commits + 1):
+            for moment in MOMENTS:
+                turn += 1
+                if every > 1 and fault != Fault() and turn % every:
+                    continue
+                found.runs += 1
+                kill = (commit, moment)
+                _note(found, scenario, fault, kill, live(scenario, fault, kill), allowed)
+                if len(found.wrong) >= stop_at:
+                    return found
+    return found
+
+
+def _note(found: Found, scenario: Scenario, fault: Fault, kill: Any, outcome: Outcome, allowed: list[Outcome]) -> None:
+    where = f"{scenario.name} {fault.kind or 'success'} {fault.step} kill={kill}"
+    wrong = [w for w in outcome.wrong if not (kill and w == "the node was not killed")]
+    found.wrong += [f"{where}: {w}" for w in wrong]
+    if kill is not None and not stuck(outcome) and all(outcome.picture != o.picture for o in allowed):
+        found.wrong.append(f"{where}: {outcome.state}: {difference(outcome.picture, allowed[0].picture)}")
+
+
+def difference(a: Any, b: Any, path: str = "") -> str:
+    """Where two pictures differ first."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in {**a, **b}:
+            if a.get(key) != b.get(key):
+                return difference(a.get(key), b.get(key), f"{path}.{key}")
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        for n, (x, y) in enumerate(zip(a, b, strict=True)):
+            if x != y:
+                return difference(x, y, f"{path}[{n}]")
+    return f"{path}: {str(a)[:400]} instead of {str(b)[:400]}"

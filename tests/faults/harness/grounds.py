@@ -1,0 +1,130 @@
+"""What runs begin with: small clouds, made once through the API and forked for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
+from tests.faults.harness.cloud import Run
+from tests.faults.harness.loop import run as run_loop
+from zcloud.api.first_start import make_known
+from zcloud.domain.identity.account import ADMIN_UUID
+from zcloud.kernel.context import SYSTEM, Context
+
+GIB = 1 << 30
+HOST = {"username": "root", "password": "-", "ssh_port": 22}
+
+
+async def empty(run: Run) -> None:
+    """Zone and cluster."""
+    assert run.node is not None
+    await run.node.cloud.decide(Context(SYSTEM), lambda unit: make_known(unit, ADMIN_UUID))
+    run.names["zone"] = (await run.call("CreateZone", name="z")).inventory.uuid
+    made = await run.call("CreateCluster", name="c", zone_uuid=run.names["zone"], hypervisor_type="KVM")
+    run.names["cluster"] = made.inventory.uuid
+
+
+async def hosts(run: Run) -> None:
+    """Two hosts."""
+    for n in (1, 2):
+        fields = {"name": f"host-{n}", "management_ip": f"10.1.0.{n}", **HOST}
+        made = await run.done("AddKvmHost", cluster_uuid=run.names["cluster"], **fields)
+        run.names[f"host{n}"] = made.inventory.uuid
+
+
+async def parts(run: Run) -> None:
+    """Storage, network and an image, nothing attached to the cluster."""
+    n = run.names
+    made = await run.call("AddLocalPrimaryStorage", name="local", zone_uuid=n["zone"], url="/zcloud/ps")
+    n["storage"] = made.inventory.uuid
+    fields = {"name": "sftp", "url": "/zcloud/bs", "hostname": "sftp.invalid", **HOST}
+    n["backup"] = (await run.done("AddSftpBackupStorage", **fields)).inventory.uuid
+    await run.call("AttachBackupStorageToZone", backup_storage_uuid=n["backup"], zone_uuid=n["zone"])
+    made = await run.done(
+        "AddImage", name="linux", url="http://images.invalid/l.qcow2", format="qcow2", backup_storage_uuid=n["backup"]
+    )
+    n["image"] = made.inventory.uuid
+    made = await run.call("CreateL2NoVlanNetwork", name="l2", zone_uuid=n["zone"], physical_interface="eth1")
+    n["l2"] = made.inventory.uuid
+    n["l3"] = (await run.call("CreateL3Network", name="flat", l2_network_uuid=n["l2"])).inventory.uuid
+    made = await run.call("AddIpRangeByNetworkCidr", name="r", l3_network_uuid=n["l3"], network_cidr="10.0.0.0/24")
+    n["range"] = made.inventory.uuid
+
+
+async def attached(run: Run) -> None:
+    """All that a VM needs."""
+    n = run.names
+    await run.done("AttachPrimaryStorageToCluster", primary_storage_uuid=n["storage"], cluster_uuid=n["cluster"])
+    await run.done("AttachL2NetworkToCluster", l2_network_uuid=n["l2"], cluster_uuid=n["cluster"])
+
+
+def vm_fields(run: Run, name: str = "vm", **changes: object) -> dict[str, object]:
+    """Of a CreateVmInstance that works."""
+    return {
+        "name": name,
+        "cpu_num": 1,
+        "memory_size": GIB,
+        "image_uuid": run.names["image"],
+        "l3_network_uuids": [run.names["l3"]],
+        **changes,
+    }
+
+
+async def running(run: Run) -> None:
+    """A VM that runs."""
+    run.names["vm"] = (await run.done("CreateVmInstance", **vm_fields(run))).inventory.uuid
+
+
+def on_vm(*verbs: str) -> Callable[[Run], Awaitable[None]]:
+    """The VM after these calls."""
+
+    async def act(run: Run) -> None:
+        for verb in verbs:
+            await run.done(f"{verb}VmInstance", uuid=run.names["vm"])
+
+    return act
+
+
+async def image_deleted(run: Run) -> None:
+    """The image lies in the recycle bin."""
+    await run.call("DeleteImage", uuid=run.names["image"])
+
+
+async def just_created(run: Run) -> None:
+    """A VM that no host ever knew."""
+    made = await run.call("CreateVmInstance", **vm_fields(run, strategy="just_create"))
+    run.names["vm"] = made.inventory.uuid
+
+
+GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
+    "nothing": ("", None),
+    "empty": ("nothing", empty),
+    "hosts": ("empty", hosts),
+    "parts": ("hosts", parts),
+    "attached": ("parts", attached),
+    "running": ("attached", running),
+    "just_created": ("attached", just_created),
+    "stopped": ("running", on_vm("Stop")),
+    "paused": ("running", on_vm("Pause")),
+    "destroyed": ("running", on_vm("Delete")),
+    "image_deleted": ("parts", image_deleted),
+}
+
+
+@lru_cache
+def ground(name: str) -> Run:
+    """Made once; fork it with Run(ground(...))."""
+    before, act = GROUNDS[name]
+    if act is None:
+        return Run()
+    made = Run(ground(before))
+
+    async def live() -> None:
+        await made.start()
+        await made.quiet()
+        await act(made)
+        assert await made.quiet(), "the ground does not come to rest"
+        made.halt()
+
+    run_loop(live())
+    return made

@@ -1,0 +1,131 @@
+"""One scenario or more for every workflow: what there is before, and what brings the workflow about."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.harness.cloud import Run
+from tests.faults.harness.grounds import GIB, HOST, vm_fields
+
+Act = Callable[[Run], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """act: gives the job's uuid. leaves: what a failed job leaves in pictures, by their first keys (image caches)."""
+
+    name: str
+    workflow: str
+    ground: str
+    act: Act
+
+
+def calls(rpc: str, **fields: Any) -> Act:
+    """One call; values that name something of the ground are looked up there."""
+
+    async def act(run: Run) -> str:
+        def value(v: Any) -> Any:
+            return run.names[v[1:]] if isinstance(v, str) and v.startswith("$") else v
+
+        answer = await run.call(rpc, **{name: value(v) for name, v in fields.items()})
+        return str(answer.job_uuid)
+
+    return act
+
+
+def creates(**changes: Any) -> Act:
+    """A VM."""
+
+    async def act(run: Run) -> str:
+        return str((await run.call("CreateVmInstance", **vm_fields(run, "new", **changes))).job_uuid)
+
+    return act
+
+
+def submits(workflow: str, on: str, **args: Any) -> Act:
+    """A job that the node would order by itself."""
+
+    async def act(run: Run) -> str:
+        def value(v: Any) -> Any:
+            return run.names[v[1:]] if isinstance(v, str) and v.startswith("$") else v
+
+        found = {k: [value(i) for i in v] if isinstance(v, list) else value(v) for k, v in args.items()}
+        if found.get("host_uuid") == "where it is":
+            found["host_uuid"] = run.lake.fold.value(run.lake.fold.find(run.names[on]), "host_uuid")  # type: ignore[arg-type]
+        return await run.submit(workflow, run.names[on], found)
+
+    return act
+
+
+async def strays(run: Run) -> str:
+    """A VM of the recycle bin runs again on its old host, who knows why; its host says so."""
+    from agents.simulator.world import Vm
+    from zcloud.v1.vm_instance_task_pb2 import VmSpec
+
+    uuid = run.names["vm"]
+    host = next(h for h in run.hosts.values() if h.world.volumes)
+    host.world.vms[uuid] = Vm(VmSpec(vm_instance_uuid=uuid, name="vm", memory_size=GIB), "Running")
+    return await run.submit("stop_stray_vm_instance", uuid, {"host_uuid": host.uuid})
+
+
+async def dies(run: Run) -> str:
+    """A guest ends by itself, and its host is asked."""
+    uuid = run.names["vm"]
+    host = next(h for h in run.hosts.values() if h.world.vms)
+    host.world.vms.pop(uuid)
+    return await run.submit("read_vm_instance", uuid, {"host_uuid": host.uuid, "reason": "it was said to be gone"})
+
+
+_vm = {"uuid": "$vm"}
+SCENARIOS = [
+    Scenario("add_host", "add_host", "hosts", calls(
+        "AddKvmHost", name="host-3", management_ip="10.1.0.3", cluster_uuid="$cluster", **HOST)),
+    Scenario("add_host_attached", "add_host", "running", calls(
+        "AddKvmHost", name="host-3", management_ip="10.1.0.3", cluster_uuid="$cluster", **HOST)),
+    Scenario("connect_host", "connect_host", "running", submits("connect_host", "host1")),
+    Scenario("reconnect_host", "reconnect_host", "running", calls("ReconnectHost", uuid="$host1")),
+    Scenario("delete_host", "delete_resource", "running", calls("DeleteHost", uuid="$host1")),
+    Scenario("delete_host_of_vm", "delete_resource", "running", calls("DeleteHost", uuid="$host2")),
+    Scenario("delete_zone", "delete_resource", "running", calls("DeleteZone", uuid="$zone")),
+    Scenario("delete_cluster", "delete_resource", "stopped", calls("DeleteCluster", uuid="$cluster")),
+    Scenario("delete_l3", "delete_resource", "attached", calls("DeleteL3Network", uuid="$l3")),
+    Scenario("delete_l3_in_use", "detach_vm_nics", "stopped", calls(
+        "DeleteL3Network", uuid="$l3", delete_mode="enforcing")),
+    Scenario("detach_nics", "detach_vm_nics", "stopped", submits("detach_vm_nics", "vm", uuid="$l3")),
+    Scenario("delete_l2", "delete_resource", "attached", calls("DeleteL2Network", uuid="$l2")),
+    Scenario("delete_storage", "delete_resource", "stopped", calls(
+        "DeletePrimaryStorage", uuid="$storage", delete_mode="enforcing")),
+    Scenario("delete_backup", "delete_image_copy", "parts", calls("DeleteBackupStorage", uuid="$backup")),
+    Scenario("delete_image_copy", "delete_image_copy", "parts", submits(
+        "delete_image_copy", "image", backup_storage_uuid="$backup")),
+    Scenario("attach_storage", "attach_primary_storage", "parts", calls(
+        "AttachPrimaryStorageToCluster", primary_storage_uuid="$storage", cluster_uuid="$cluster")),
+    Scenario("prepare_storages", "prepare_primary_storages", "attached", submits(
+        "prepare_primary_storages", "host1", host="$host1", storages=["$storage"])),
+    Scenario("attach_l2", "attach_l2_network", "parts", calls(
+        "AttachL2NetworkToCluster", l2_network_uuid="$l2", cluster_uuid="$cluster")),
+    Scenario("detach_l2", "detach_l2_network", "stopped", calls(
+        "DetachL2NetworkFromCluster", l2_network_uuid="$l2", cluster_uuid="$cluster")),
+    Scenario("add_backup", "add_backup_storage", "hosts", calls(
+        "AddSftpBackupStorage", name="sftp", url="/zcloud/bs", hostname="sftp.invalid", **HOST)),
+    Scenario("reconnect_backup", "reconnect_backup_storage", "parts", calls(
+        "ReconnectBackupStorage", uuid="$backup")),
+    Scenario("add_image", "add_image", "parts", calls(
+        "AddImage", name="new", url="http://images.invalid/n.qcow2", format="qcow2", backup_storage_uuid="$backup")),
+    Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
+    Scenario("create_vm", "create_vm_instance", "attached", creates()),
+    Scenario("create_stopped_vm", "create_vm_instance", "running", creates(strategy="create_stopped")),
+    Scenario("start_vm", "start_vm_instance", "stopped", calls("StartVmInstance", **_vm)),
+    Scenario("start_new_vm", "start_vm_instance", "just_created", calls("StartVmInstance", **_vm)),
+    Scenario("stop_vm", "stop_vm_instance", "running", calls("StopVmInstance", **_vm)),
+    Scenario("reboot_vm", "reboot_vm_instance", "running", calls("RebootVmInstance", **_vm)),
+    Scenario("pause_vm", "pause_vm_instance", "running", calls("PauseVmInstance", **_vm)),
+    Scenario("resume_vm", "resume_vm_instance", "paused", calls("ResumeVmInstance", **_vm)),
+    Scenario("delete_vm", "destroy_vm_instance", "running", calls("DeleteVmInstance", **_vm)),
+    Scenario("expunge_vm", "expunge_vm_instance", "destroyed", calls("ExpungeVmInstance", **_vm)),
+    Scenario("read_vm", "read_vm_instance", "running", dies),
+    Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
+]  # fmt: skip
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -1,0 +1,35 @@
+"""Every workflow, killed at every commit, with each of its steps failing or cancelled: it ends well."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.faults.harness.books import violations
+from tests.faults.harness.explore import explore
+from tests.faults.harness.grounds import GROUNDS, ground
+from tests.faults.harness.scenarios import SCENARIOS, Scenario
+from zcloud.kernel.workflow import workflows
+
+pytestmark = pytest.mark.faults
+# Of the boundaries of runs with a fault, one in so many; `make faults SEEDS=…` takes them all.
+EVERY = 9
+
+
+def test_every_workflow_has_a_scenario() -> None:
+    """A workflow that is added without one is tested by nobody."""
+    assert {name for name, _ in workflows() if not name.startswith("toy_")} == {s.workflow for s in SCENARIOS}
+
+
+@pytest.mark.parametrize("name", [name for name in GROUNDS if name != "nothing"])
+def test_what_runs_begin_with_is_sound(name: str) -> None:
+    assert violations(ground(name)) == []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_killed_at_every_commit(scenario: Scenario, seeds: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    found = explore(scenario, every=1 if seeds else EVERY, offset=len(scenario.name))
+    assert found.wrong == []
+    assert found.runs >= 10 or scenario.workflow == "detach_vm_nics"

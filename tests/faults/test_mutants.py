@@ -1,0 +1,50 @@
+"""Mistakes made on purpose: each must be found by the harness, else the harness is worth nothing."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.faults.harness.boundary import live
+from tests.faults.harness.explore import explore
+from tests.faults.harness.grounds import ground
+from tests.faults.harness.mutants import BOUNDARY, NO_PROBE, STORM, mutated
+from tests.faults.harness.scenarios import BY_NAME
+from tests.faults.harness.storm import storm
+
+pytestmark = pytest.mark.faults
+ENOUGH_SEEDS = 200
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+
+@pytest.mark.parametrize("mutant", BOUNDARY)
+def test_found_at_a_boundary(mutant: str) -> None:
+    name, patch = BOUNDARY[mutant]
+    scenario = BY_NAME[name]
+    ground(scenario.ground)  # made by the code as it is
+    with mutated(patch):
+        try:
+            wrong = explore(scenario, every=3, stop_at=1).wrong
+        except TimeoutError:
+            wrong = ["it never ended"]
+    assert wrong
+
+
+@pytest.mark.parametrize("mutant", STORM)
+def test_found_in_bad_weather(mutant: str) -> None:
+    for name in ("attached", "running", "stopped"):
+        ground(name)
+    with mutated(STORM[mutant]):
+        assert any(storm(seed).wrong for seed in range(ENOUGH_SEEDS))
+
+
+def test_found_when_an_agent_dies() -> None:
+    scenario = BY_NAME["add_image"]
+    ground(scenario.ground)
+    with mutated(NO_PROBE):
+        assert live(scenario, dies_at="task.after_effect").wrong
