@@ -239,16 +239,16 @@ def data_of(record: Record) -> dict[str, Any]:
 
 
 def redact(data: dict[str, Any]) -> dict[str, Any]:
-    """Secrets by their form and by their name."""
-    out: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, dict):
-            out[name] = redact(value)
-        elif name.endswith("_hash") or (isinstance(value, str) and value.startswith("sealed:")):
-            out[name] = "***"
-        else:
-            out[name] = value
-    return out
+    """Secrets by their form and by their name, however deep they lie."""
+    return {name: "***" if name.endswith("_hash") else _redacted(value) for name, value in data.items()}
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item) for item in value]
+    return "***" if isinstance(value, str) and value.startswith("sealed:") else value
 
 
 def trailing(log_position: int) -> tuple[tuple[str, str], ...]:

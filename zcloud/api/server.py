@@ -22,7 +22,7 @@ from zcloud.api import handlers, pipeline, reading, standard
 from zcloud.api.call import read_metadata
 from zcloud.api.rpcs import Rpc, rpcs, services
 from zcloud.api.status import abort, internal
-from zcloud.kernel.errors import Refused
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.v1 import options_pb2 as o
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+# Unary calls that are being answered at a time; more would only make all of them late.
+AT_ONCE = 10_000
 Behaviour = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 
@@ -88,6 +90,7 @@ class Server:
         self.node = node
         self.server = grpc.aio.server(options=OPTIONS)
         self.health = health.aio.HealthServicer()
+        self._under_way = 0
         names = []
         for service in services():
             methods = {
@@ -125,7 +128,10 @@ class Server:
 
     def _unary(self, rpc: Rpc, kind: str, handler: Any) -> Behaviour:
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            self._under_way += 1
             try:
+                if self._under_way > AT_ONCE:
+                    raise _too_many()
                 metadata = read_metadata(context.invocation_metadata())
                 call = await pipeline.begin(self.node, rpc, metadata, _peer(context))
                 request = pipeline.parse(rpc, data)
@@ -144,6 +150,8 @@ class Server:
                 log.exception("%s failed", rpc.name)
                 await context.abort(*internal())
                 raise AssertionError("abort ends the call") from None
+            finally:
+                self._under_way -= 1
             context.set_trailing_metadata(pipeline.trailing(position))
             return response
 
@@ -165,6 +173,11 @@ class Server:
                 await context.abort(*internal())
 
         return answer
+
+
+def _too_many() -> Refused:
+    text = f"the server is answering {AT_ONCE} calls already; try again in a moment"
+    return Refused(Code.RESOURCE_EXHAUSTED, Reason.TOO_MANY_REQUESTS, text, limit=AT_ONCE)
 
 
 def _peer(context: grpc.aio.ServicerContext) -> str:
