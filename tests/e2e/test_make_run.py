@@ -1,7 +1,8 @@
-"""make run, twice: the second goes on with what the first has made, and nothing is left behind."""
+"""make run, again and again: each goes on with what is there, and nothing is left behind, whenever it ends."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +14,36 @@ from tests.support.sshd import free_port
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
-def run(directory: Path, port: int) -> str:
-    argv = [sys.executable, "-m", "zcloud.cli.demo", "--once", "--data", str(directory)]
+def started(directory: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "zcloud.cli.demo", "--data", str(directory), *options]
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(directory),
         "ZCLOUD_SERVER": f"127.0.0.1:{port}",
     }
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def run(directory: Path, port: int) -> str:
+    with started(directory, port, "--once") as process:
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def interrupted(directory: Path, port: int, at: str) -> str:
+    """Ctrl-C as soon as a line has these words."""
+    with started(directory, port) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if at in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.communicate(timeout=300)[0]
+    assert process.returncode == 130, said
+    return said
 
 
 def left_over(directory: Path) -> list[str]:
@@ -38,7 +59,7 @@ def left_over(directory: Path) -> list[str]:
     return found
 
 
-def test_twice(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_again_and_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     import shutil
     import tempfile
 
@@ -56,6 +77,7 @@ def test_twice(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert "vm_instance.Created" in first
         second = run(directory, port)
         assert "vm_instance_status." in second
+        assert "Everything is stopped" in interrupted(directory, port, "VM instance ...")
         assert left_over(directory) == []
         assert {p.name for p in Path("/sys/class/net").iterdir()} == before
     finally:
