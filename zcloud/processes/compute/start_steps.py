@@ -177,10 +177,12 @@ async def release_dhcp(number: int, unit: Unit, job: Job) -> Task | None:
     """Takes the entry away again."""
     it = await machine(unit, job.resource_uuid)
     nic = _nic(it, number)
-    if nic is None or not await _undoable(unit, job, it, f"dhcp_{number + 1}"):
+    # Where it was found stopped, it is on no host any more; the entry is where its disk is.
+    host_uuid = it.status.host_uuid or it.disk.host_uuid
+    if nic is None or not host_uuid or not await _undoable(unit, job, it, f"dhcp_{number + 1}"):
         return None
     l3 = await unit.get(L3Network, nic.l3_network_uuid)
-    return await dhcp.release_dhcp_task(unit, l3, it.status.host_uuid, [nic.mac])
+    return await dhcp.release_dhcp_task(unit, l3, host_uuid, [nic.mac])
 
 
 # -- the hypervisor
@@ -206,7 +208,7 @@ async def started(unit: Unit, job: Job, result: StartVmResult) -> None:
 async def take_down(unit: Unit, job: Job) -> Task | None:
     """Makes sure that it does not run: a start whose report did not come may have happened."""
     it = await machine(unit, job.resource_uuid)
-    if not await _undoable(unit, job, it, "start"):
+    if not it.status.host_uuid or not await _undoable(unit, job, it, "start"):
         return None
     return Task(it.status.host_uuid, StopVmTask(vm_instance_uuid=it.vm.uuid, cold=True))
 
