@@ -1,6 +1,7 @@
 """From a message's fields to what the columns hold: empty is NULL, times are microseconds, enums are short text."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -101,6 +102,7 @@ def list_readers(group: Group, path: tuple[str, ...] = ()) -> list[ListReader]:
     return readers
 
 
+@lru_cache
 def has_secret(message: Descriptor, seen: frozenset[str] = frozenset()) -> bool:
     """Whether any field of the message, at any depth, is marked secret."""
     if message.full_name in seen:

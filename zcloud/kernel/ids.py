@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import uuid
@@ -19,10 +20,16 @@ class Ids(Protocol):
 
 
 class RandomIds:
-    """Identifiers that nobody can guess."""
+    """Identifiers that nobody can guess. The system is asked for chance by the page: each asking costs a call."""
+
+    def __init__(self) -> None:
+        self._chance = b""
 
     def new(self) -> str:
-        return uuid.uuid4().hex
+        if len(self._chance) < 16:
+            self._chance = os.urandom(4096)
+        taken, self._chance = self._chance[:16], self._chance[16:]
+        return uuid.UUID(bytes=taken, version=4).hex
 
 
 class SeededIds:
