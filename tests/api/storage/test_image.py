@@ -15,6 +15,11 @@ from tests.agents.storage.images import qcow2, raw
 from tests.api.storage.world import add_storage, allow, image_of, storage_of
 from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.web import Web, running_web
+from zcloud.domain.operations.global_config import setting_bytes
+from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.image_copies import room_on
+from zcloud.kernel.context import Context
+from zcloud.kernel.unit import Unit
 from zcloud.processes.storage.image_expunge import ImageExpunge
 
 pytestmark = pytest.mark.real
@@ -152,6 +157,15 @@ def test_from_a_file_and_on_the_storage_with_the_most_room(tmp_path: Path, sshd:
     in_cloud(tmp_path, body)
 
 
+async def leave_room(api: Api, storage_uuid: str, size: int) -> None:
+    """So many bytes and no more may come to the storage, by way of the reserve."""
+    unit = Unit(api.node.cloud, Context(), 0)
+    storage = await unit.get(BackupStorage, storage_uuid)
+    reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity")
+    value = str(await room_on(unit, storage) + reserved - size)
+    await api.call("UpdateGlobalConfig", category="backupStorage", name="reservedCapacity", value=value)
+
+
 def test_nothing_is_kept_of_an_image_that_fails(tmp_path: Path, sshd: PrivateSshd, disk: bytes) -> None:
     store = tmp_path / "store"
     uuid = "b" * 32
@@ -181,6 +195,12 @@ def test_nothing_is_kept_of_an_image_that_fails(tmp_path: Path, sshd: PrivateSsh
             assert files(store) == [], why
         free = await storage_of(api, storage.uuid)
         assert free.available_capacity == free.total_capacity
+        await leave_room(api, storage.uuid, len(disk) // 2)
+        big = await api.wait((await add(api, good, resource_uuid=uuid)).job_uuid)
+        assert big.state == big.STATE_FAILED
+        assert "room" in big.error
+        assert files(store) == []
+        await api.call("UpdateGlobalConfig", category="backupStorage", name="reservedCapacity")
         # the uuid is free, and what was wrong once is right now
         made = await api.done("AddImage", name="good", url=good, format="qcow2", resource_uuid=uuid)
         assert made.inventory.uuid == uuid
