@@ -137,9 +137,9 @@ def _effects(run: Run) -> list[str]:
         counts[task] = counts.get(task, 0) + 1
     twice = [t for t, n in counts.items() if n > 1 and t not in run.effects.crashed]
     found = [f"I2: task {t} acted {counts[t]} times" for t in twice]
-    found += [
-        f"I2: {p} was fetched twice" for p in {p for p in run.servers.downloads if run.servers.downloads.count(p) > 1}
-    ]
+    fetched = run.servers.downloads
+    if not run.effects.twice:
+        found += [f"I2: image {image} was fetched twice" for image in set(fetched) if fetched.count(image) > 1]
     return found
 
 
