@@ -20,7 +20,8 @@ async def run(node: Any) -> None:
     """The account once; the settings at each start, since another version of the software may know others."""
     await _make_admin(node)
     context = Context(actor=SYSTEM, origin="first_start", reason="settings that this version knows")
-    await node.cloud.decide(context, lambda unit: make_known(unit, ADMIN_UUID))
+    there = await node.views.where("global_config")
+    await node.cloud.decide(context, lambda unit: make_known(unit, ADMIN_UUID, there))
 
 
 async def _make_admin(node: Any) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.cloud import ApiError, running_node
-from zcloud.domain.operations.settings import KNOWN
+from zcloud.domain.identity.account import ADMIN_UUID
+from zcloud.domain.operations.global_config import GlobalConfig
+from zcloud.domain.operations.settings import KNOWN, Setting
+from zcloud.kernel.context import Context
+from zcloud.kernel.unit import Unit
 
 
 def test_settings(tmp_path: Path) -> None:
@@ -41,8 +45,15 @@ def test_settings(tmp_path: Path) -> None:
             with pytest.raises(ApiError) as denied:
                 await normal.call("UpdateGlobalConfig", category="image", name="expungePeriod")
             assert denied.value.code == "PERMISSION_DENIED"
+
+            async def of_another_version(unit: Unit) -> None:
+                setting = Setting("host", "forgotten", "1", "What another version knew.", lambda text: "")
+                (await unit.new(GlobalConfig, setting.uuid, account_uuid=ADMIN_UUID)).create(setting)
+
+            await api.node.cloud.decide(Context(), of_another_version)
         # a start changes nothing that an operator chose, and adds no events
         async with running_node(tmp_path / "data") as api:
+            assert (await api.call("QueryGlobalConfig", count=True)).total == len(KNOWN)
             by_name = "category = image AND name = expungePeriod"
             assert (await api.call("QueryGlobalConfig", filter=by_name)).inventories[0].value == "60"
             back = await api.call("UpdateGlobalConfig", category="image", name="expungePeriod")

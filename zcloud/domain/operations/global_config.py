@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from zcloud.domain.operations.settings import KNOWN, Setting, known, size_in_bytes, words_of
@@ -96,8 +96,13 @@ async def change(unit: Unit, config: GlobalConfig, value: str | None) -> None:
             await effect(unit, config.value)
 
 
-async def make_known(unit: Unit, owner: str) -> None:
-    """Let every known setting exist, as this version of the software defines it; for each start of a node."""
+async def make_known(unit: Unit, owner: str, there: Iterable[str] = ()) -> None:
+    """Let the known settings exist, as this version of the software defines them; for each start of a node.
+
+    there: uuids of all settings that exist. One that nothing goes by any more is no choice to offer.
+    """
+    for uuid in set(there) - {setting.uuid for setting in KNOWN}:
+        (await unit.get(GlobalConfig, uuid)).remove()
     for setting in KNOWN:
         found = await unit.find(GlobalConfig, setting.uuid)
         if found is None:
