@@ -12,7 +12,7 @@ from agents.runtime import outcome
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.journal import Entry, Journal
 from agents.runtime.outcome import arguments
-from projections.follower import Follower
+from projections.projector import Projector
 from tests.faults.harness.lake import Lake
 from zcloud.domain.compute import machine
 from zcloud.domain.network import addresses
@@ -117,15 +117,19 @@ def _steps_without(name: str) -> Callable[..., tuple[Step, ...]]:
     return steps
 
 
-def _late_rows(self: Follower, limit: int = 2000) -> bool:
-    """The position is written before the rows, which a kill between them loses."""
-    records = self._log.recorder.read_all(self.position, limit)
+def _late_rows(self: Projector, limit: int = 2000) -> bool:
+    """The position is written before the rows, which a kill between the two loses."""
+    records = self._store.read_all(self.position, limit)
     if not records:
         return False
     with self.engine.begin() as connection:
         self._pass(connection, records[-1].position)
-    self.position = records[-1].position
-    return True
+    begin, self.position = self.position, records[-1].position
+    touched = {view.uuid: view for view in (self._take(record) for record in records)}
+    with self.engine.begin() as connection:
+        self._write(connection, touched, {})
+        self._audit.write(connection, records)
+    return begin < self.position
 
 
 BOUNDARY: dict[str, tuple[str, Callable[[], Patch]]] = {
@@ -148,7 +152,7 @@ STORM: dict[str, Callable[[], Patch]] = {
 
 
 NO_PROBE = patched(outcome, "_effect", _no_probe)
-LATE_ROWS = patched(Follower, "advance", _late_rows)
+LATE_ROWS = patched(Projector, "advance", _late_rows)
 
 
 @contextlib.contextmanager
