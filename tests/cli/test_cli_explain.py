@@ -134,7 +134,7 @@ def test_an_agent_is_started_with_the_rest_of_the_line(zcloud: Any, monkeypatch:
     import types
 
     given: list[list[str]] = []
-    for name in ("zcloud.cli.serve", "agents.kvm.main", "agents.simulator.main"):
+    for name in ("zcloud.cli.serve", "agents.kvm.main", "zcloud.cli.simulator"):
         module = types.ModuleType(name)
         module.main = lambda argv: given.append(argv)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, module)
