@@ -72,6 +72,10 @@ async def next_unmade(unit: Unit, job: Job) -> Task | None:
     for l2_uuid, bridge in sorted(networks.bridges.items()):
         if bridge.job_uuid == job.uuid:
             return bridges.remove_task(host.uuid, l2_uuid, bridge.physical_interface)
+    for l2_uuid, device in sorted((await wanted(unit, host)).items()):
+        # One of them failed, which may have happened all the same.
+        if l2_uuid not in networks.bridges and networks.cleared_by.get(l2_uuid) != job.uuid:
+            return bridges.remove_task(host.uuid, l2_uuid, device)
     return None
 
 
