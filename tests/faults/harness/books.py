@@ -246,6 +246,8 @@ def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
     worlds = []
     for uuid, host in run.hosts.items():
         w = host.world
+        if uuid not in run.alive and not (w.vms or w.volumes or w.cache or w.bridges or w.dhcp):
+            continue  # a machine like any other
         found = {
             "installed": uuid in run.alive,
             "vms": [(vm, it.state, str(it.spec)) for vm, it in w.vms.items()],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.faults.harness.boundary import Fault, Outcome, live, stuck
+from tests.faults.harness.cloud import Run
 from tests.faults.harness.scenarios import Scenario
 
 MOMENTS = ("before", "after")
@@ -24,6 +25,27 @@ def faults_of(plain: Outcome) -> Iterator[Fault]:
         yield Fault("abort", step)
 
 
+# What fails here leaves nothing: the cloud is as it was, but for images that hosts have in their caches by now.
+CLEAN = {
+    "add_host",
+    "add_backup_storage",
+    "add_image",
+    "attach_l2_network",
+    "create_vm_instance",
+}
+CACHES = {"cache", "cached_images", "shares", "allocated", "dhcp", "held"}
+
+
+def without_caches(value: Any) -> Any:
+    """A picture without what stays on purpose."""
+    if isinstance(value, dict):
+        return {k: without_caches(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        pairs = [v for v in value if not (isinstance(v, (list, tuple)) and len(v) == 2 and str(v[0]) in CACHES)]
+        return sorted((without_caches(v) for v in pairs), key=repr)
+    return value
+
+
 @dataclass
 class Found:
     """What was tried, and what was wrong."""
@@ -35,11 +57,15 @@ class Found:
 def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int = 20) -> Found:
     """every: of the boundaries with faults, one in so many; those of success are all taken."""
     found = Found()
-    plain = live(scenario)
+    plain, before = live(scenario), live(replace(scenario, act=nothing))
     outcomes = {fault: plain if fault == Fault() else live(scenario, fault) for fault in faults_of(plain)}
     for fault, outcome in outcomes.items():
         found.runs += 1
         _note(found, scenario, fault, None, outcome, [outcome])
+        if scenario.workflow in CLEAN and outcome.state in ("Failed", "Canceled"):
+            left, clean = without_caches(outcome.picture), without_caches(before.picture)
+            if left != clean:
+                found.wrong.append(f"{scenario.name} {fault}: no clean slate: {difference(left, clean)}")
     turn = offset
     for fault, outcome in outcomes.items():
         if fault != Fault() and outcome.commits == plain.commits and outcome.picture == plain.picture:
@@ -58,6 +84,11 @@ def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int
                 if len(found.wrong) >= stop_at:
                     return found
     return found
+
+
+async def nothing(run: Run) -> str:
+    """Nobody asks for anything."""
+    return ""
 
 
 def _note(found: Found, scenario: Scenario, fault: Fault, kill: Any, outcome: Outcome, allowed: list[Outcome]) -> None:
