@@ -55,14 +55,16 @@ class ReadModel:
         relations: Mapping[str, Relation] | None = None,
         indexes: Iterable[str] = (),
         metadata: MetaData | None = None,
+        kind: str = "",
     ) -> None:
+        """kind: of what is no resource, and is asked for by the query language all the same."""
         descriptor = message_type.DESCRIPTOR
         rules = descriptor.GetOptions().Extensions[options_pb2.resource]
-        if not rules.kind:
+        if not (kind or rules.kind):
             raise ValueError(f"{descriptor.full_name} is no resource; give it the option (resource) with a kind")
         metadata = METADATA if metadata is None else metadata
         self.message_type = message_type
-        self.kind = rules.kind
+        self.kind = kind or rules.kind
         self.extends = rules.extends
         self.part_of = rules.part_of
         self.admin_only = _is_admin_only(message_type)

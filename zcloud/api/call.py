@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from zcloud.api.rpcs import Rpc
 
 LONGEST = 255
+# Told of each call when it is known who makes it.
+on_begin: list[Callable[[Call], None]] = []
 
 
 @dataclass
@@ -27,6 +30,10 @@ class Call:
     validate_only: bool = False
     if_version: int | None = None
     token: str = ""
+
+    def __post_init__(self) -> None:
+        for hear in on_begin:
+            hear(self)
 
     @property
     def actor(self) -> Actor:

@@ -24,6 +24,7 @@ from projections.schema.registry import ReadModels
 from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
+from zcloud.api.calls import Calls
 from zcloud.api.growth import Growth
 from zcloud.api.pki import Authority
 from zcloud.api.server import Server, load_handlers
@@ -80,6 +81,7 @@ class Node:
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.past = Past(self.recorder, self.models)
         self.history = History(self.recorder)
+        self.calls = Calls(self)
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
@@ -113,6 +115,7 @@ class Node:
         self.cloud.log.start()
         await self.follower.start()
         await first_start.run(self)
+        self.calls.start()
         self.door = AgentDoor(self)
         await self.runner.start()
         self.cloud.log.listen(self._forget_removed)
@@ -142,6 +145,7 @@ class Node:
         await self.agents.close()
         if self.door is not None:
             await self.door.stop()
+        await self.calls.close()
         await self.follower.close()
         self.past.close()
         self.cloud.log.close()

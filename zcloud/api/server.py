@@ -108,8 +108,8 @@ class Server:
     def _method(self, rpc: Rpc) -> grpc.RpcMethodHandler:
         kind, handler = bind(rpc)
         if kind == "stream":
-            return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler))
-        return grpc.unary_unary_rpc_method_handler(self._unary(rpc, kind, handler))
+            return grpc.unary_stream_rpc_method_handler(self.node.calls.streaming(rpc, self._streaming(rpc, handler)))
+        return grpc.unary_unary_rpc_method_handler(self.node.calls.unary(rpc, self._unary(rpc, kind, handler)))
 
     async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen; gives the port."""

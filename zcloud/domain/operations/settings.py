@@ -152,6 +152,14 @@ KNOWN: tuple[Setting, ...] = (
         _number(3600, 10_000_000),
     ),
     Setting("request", "expungeInterval", "86400", "Seconds between two looks for requests to forget.", _SECONDS),
+    Setting("operationLog", "retention.days", "180", "Days that the log of calls goes back.", _number(1, 36_500)),
+    Setting(
+        "operationLog",
+        "retention.records",
+        "1000000",
+        "Calls that the log of calls holds at most; older ones are removed.",
+        _number(1_000, 1_000_000_000),
+    ),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
 )
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}
