@@ -17,6 +17,7 @@ from zcloud.domain.network.ip_pool import IpPool
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.kernel.job import ENDED, Job, JobQueue, JobState
+from zcloud.kernel.workflow import workflow
 
 HEX = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}(?::[0-9a-f]{2}){5}|sealed:[^ ]*|10\.0\.0\.[0-9]+")
 # Kinds that are history, and attributes that say when, why and by whom.
@@ -126,8 +127,6 @@ def _histories(run: Run) -> list[str]:
 
 
 def _steps(job: Any) -> Any:
-    from zcloud.kernel.workflow import workflow
-
     return workflow(job.workflow, job.workflow_version).steps(job.args)
 
 

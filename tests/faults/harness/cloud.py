@@ -29,6 +29,7 @@ from zcloud.kernel.context import Actor, Context
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.ids import SeededIds, derive
 from zcloud.kernel.job import ENDED, Job, JobState
+from zcloud.kernel.resource import Resource
 from zcloud.kernel.runner import Runner
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import Vault
@@ -207,8 +208,6 @@ class Run:
                     return record.resource_uuid
 
             async def body(unit: Unit) -> str:
-                from zcloud.kernel.resource import Resource
-
                 return (await submit(unit, workflow, await unit.get(Resource, uuid), args)).uuid
 
             return str((await node.cloud.decide(Context(ADMIN, "harness", mark), body)).value)

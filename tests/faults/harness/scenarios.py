@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agents.simulator.world import Vm
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
+from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 Act = Callable[[Run], Awaitable[str]]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """act: gives the job's uuid. leaves: what a failed job leaves in pictures, by their first keys (image caches)."""
+    """act: gives the job's uuid."""
 
     name: str
     workflow: str
@@ -61,9 +63,6 @@ def submits(workflow: str, on: str, **args: Any) -> Act:
 
 async def strays(run: Run) -> str:
     """A VM of the recycle bin runs again on its old host, who knows why; its host says so."""
-    from agents.simulator.world import Vm
-    from zcloud.v1.vm_instance_task_pb2 import VmSpec
-
     uuid = run.names["vm"]
     host = next(h for h in run.hosts.values() if h.world.volumes)
     host.world.vms[uuid] = Vm(VmSpec(vm_instance_uuid=uuid, name="vm", memory_size=GIB), "Running")
