@@ -21,6 +21,7 @@ BATCH = 500
 # Calls that wait to be written; beyond that they are counted only.
 WAITING = 20_000
 FLUSH_SECONDS = 30.0
+GATHER_SECONDS = 0.5
 # The rows that one statement removes.
 CHUNK = 5_000
 # Makes the message of a call, and names who owns it.
@@ -38,6 +39,7 @@ class CallLog:
         # Calls that could not be kept since that was last said.
         self.lost = 0
         self._entries: queue.Queue[Entry | Future[None] | None] = queue.Queue(WAITING)
+        self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._write, name="call-log", daemon=True)
 
     def start(self) -> None:
@@ -55,6 +57,7 @@ class CallLog:
         """Write what waits."""
         if self._thread.is_alive():
             self._entries.put(None)
+            self._hurry.set()
             self._thread.join()
         self.engine.dispose()
 
@@ -69,6 +72,7 @@ class CallLog:
         """Return when everything that was added before is in the file; not for the thread that answers calls."""
         made: Future[None] = Future()
         self._entries.put(made, timeout=FLUSH_SECONDS)
+        self._hurry.set()
         made.result(FLUSH_SECONDS)
 
     def remove(self, before: int, keep: int) -> int:
@@ -90,6 +94,9 @@ class CallLog:
     def _write(self) -> None:
         while True:
             batch = [self._entries.get()]
+            # Answering calls comes first: those of a moment are written together.
+            self._hurry.wait(GATHER_SECONDS)
+            self._hurry.clear()
             while len(batch) < BATCH and not self._entries.empty():
                 batch.append(self._entries.get_nowait())
             try:
