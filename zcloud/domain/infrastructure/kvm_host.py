@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from zcloud.domain.infrastructure.host import Host, must_be_address
-from zcloud.kernel.errors import invalid
-from zcloud.kernel.event import Event
+from zcloud.domain.ssh_access import AccessChange, SshAccess, must_have_secret
 from zcloud.kernel.resource import UNSET, Creation, Unset
 
 DEFAULT_URI = "qemu:///system"
 
 
-class KvmHost(Host, kind="kvm_host"):
-    """password and private_key are sealed; host_key is pinned at the first connection."""
+class KvmHost(SshAccess, Host, kind="kvm_host"):
+    """Its agent dials in; SSH is for installing that."""
 
-    ssh_port: int = 22
-    username: str = ""
-    password: str = ""
-    private_key: str = ""
     libvirt_uri: str = DEFAULT_URI
-    host_key: str = ""
 
     class Created(Creation):
         """A host was added; it is kept when its first connect succeeds."""
@@ -35,25 +29,12 @@ class KvmHost(Host, kind="kvm_host"):
         private_key: str = ""
         libvirt_uri: str = DEFAULT_URI
 
-    class AccessChanged(Event):
+    class AccessChanged(AccessChange):
         """How to reach it by SSH."""
 
+        place: ClassVar[tuple[str, ...]] = ("management_ip", "ssh_port")
+
         management_ip: str | Unset = UNSET
-        ssh_port: int | Unset = UNSET
-        username: str | Unset = UNSET
-        password: str | Unset = UNSET
-        private_key: str | Unset = UNSET
-
-        def apply(self, aggregate: Any) -> None:
-            super().apply(aggregate)
-            # Another server has another key; only a new one at the address of the old is an imposter's.
-            if self.management_ip is not UNSET or self.ssh_port is not UNSET:
-                aggregate.host_key = ""
-
-    class HostKeyPinned(Event):
-        """The key that the server showed; another one is refused from now on."""
-
-        host_key: str
 
     def create(
         self,
@@ -71,8 +52,7 @@ class KvmHost(Host, kind="kvm_host"):
     ) -> None:
         """password and private_key: sealed, at least one of them."""
         must_be_address("management_ip", management_ip)
-        if not password and not private_key:
-            raise invalid("password", "", "must be given, or private_key in its place")
+        must_have_secret(password, private_key)
         self.trigger(
             self.Created(
                 name=name,
@@ -92,11 +72,4 @@ class KvmHost(Host, kind="kvm_host"):
     def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> None:
         """access: management_ip, ssh_port, username, password, private_key (the last two sealed)."""
         super().update(name=name, description=description)
-        changed = {key: value for key, value in access.items() if value is not None and value != getattr(self, key)}
-        if changed:
-            self.trigger(self.AccessChanged(**changed))
-
-    def pin(self, host_key: str) -> None:
-        """Remember the server's key."""
-        if host_key and host_key != self.host_key:
-            self.trigger(self.HostKeyPinned(host_key=host_key))
+        self.change_access(access)

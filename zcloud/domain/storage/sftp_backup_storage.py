@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from zcloud.domain.ssh_access import AccessChange, SshAccess, must_have_secret
 from zcloud.domain.storage.backup_storage import BackupStorage
 from zcloud.domain.storage.local_primary_storage import must_be_storage_path
-from zcloud.kernel.errors import invalid
-from zcloud.kernel.event import Event
 from zcloud.kernel.resource import UNSET, Creation, Unset
 
 
-class SftpBackupStorage(BackupStorage, kind="sftp_backup_storage"):
-    """password and private_key are sealed; host_key is pinned at the first connection."""
+class SftpBackupStorage(SshAccess, BackupStorage, kind="sftp_backup_storage"):
+    """Everything it does, it does over SSH."""
 
     hostname: str = ""
-    ssh_port: int = 22
-    username: str = ""
-    password: str = ""
-    private_key: str = ""
-    host_key: str = ""
 
     class Created(Creation):
         """A storage was added; it is kept when its first connect succeeds."""
@@ -32,25 +26,12 @@ class SftpBackupStorage(BackupStorage, kind="sftp_backup_storage"):
         password: str = ""
         private_key: str = ""
 
-    class AccessChanged(Event):
+    class AccessChanged(AccessChange):
         """How to reach it by SSH."""
 
+        place: ClassVar[tuple[str, ...]] = ("hostname", "ssh_port")
+
         hostname: str | Unset = UNSET
-        ssh_port: int | Unset = UNSET
-        username: str | Unset = UNSET
-        password: str | Unset = UNSET
-        private_key: str | Unset = UNSET
-
-        def apply(self, aggregate: Any) -> None:
-            super().apply(aggregate)
-            # Another server has another key; only the one that was pinned for the same address is an imposter's.
-            if self.hostname is not UNSET or self.ssh_port is not UNSET:
-                aggregate.host_key = ""
-
-    class HostKeyPinned(Event):
-        """The key that the server showed; another one is refused from now on."""
-
-        host_key: str
 
     def create(
         self,
@@ -66,8 +47,7 @@ class SftpBackupStorage(BackupStorage, kind="sftp_backup_storage"):
     ) -> None:
         """url: absolute path of a directory on the server. password, private_key: sealed, at least one of them."""
         must_be_storage_path("url", url)
-        if not password and not private_key:
-            raise invalid("password", "", "must be given, or private_key in its place")
+        must_have_secret(password, private_key)
         self.trigger(
             self.Created(
                 name=name,
@@ -85,12 +65,4 @@ class SftpBackupStorage(BackupStorage, kind="sftp_backup_storage"):
     def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> bool:  # type: ignore[override]
         """access: hostname, ssh_port, username, password, private_key (the last two sealed). Whether that changed."""
         super().update(name=name, description=description)
-        changed = {key: value for key, value in access.items() if value is not None and value != getattr(self, key)}
-        if changed:
-            self.trigger(self.AccessChanged(**changed))
-        return bool(changed)
-
-    def pin(self, host_key: str) -> None:
-        """Remember the server's key."""
-        if host_key and host_key != self.host_key:
-            self.trigger(self.HostKeyPinned(host_key=host_key))
+        return self.change_access(access)
