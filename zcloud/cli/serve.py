@@ -15,7 +15,7 @@ from agents.runtime.journal import JournalError
 from zcloud.api.node import Node
 from zcloud.api.server import Undeclared
 from zcloud.cli.errors import CliError
-from zcloud.kernel.store import StoreAway
+from zcloud.kernel.store import POSTGRESQL, StoreAway
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
+    if options.store and not options.store.startswith(POSTGRESQL):
+        parser.error(f"--store {options.store.partition(':')[0]}:…: must be postgresql://host/database")
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     # Log and read models hold what every account has; keys lie beside them.

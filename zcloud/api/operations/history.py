@@ -40,9 +40,15 @@ async def get_history(call: Call, request: pb.GetHistoryRequest) -> pb.GetHistor
         changes = node.history.changes(uuid, after, records)
         return records, changes, _steps_of(node, {r.resource_uuid for r in records if r.kind == "job"})
 
-    records, changes, steps = await asyncio.to_thread(read)
-    seen = [r for r in records if may_see(call, r)]
-    if not seen and not after:
+    first = after
+    while True:
+        records, changes, steps = await asyncio.to_thread(read)
+        seen = [r for r in records if may_see(call, r)]
+        if seen or len(records) < size:
+            break
+        # A whole page of another owner's: a uuid may have had several lives.
+        after = records[-1].position
+    if not seen and not first:
         raise not_found("resource", uuid)
     more = position.encode(records[-1].position) if len(records) == size else ""
     events = [_told(record, changes.get(record.position, []), steps) for record in seen]
