@@ -248,7 +248,6 @@ def test_a_deadline_means_unknown_and_what_may_have_happened_is_undone(tmp_path:
         job = await works.end(await works.submit("toy_hasty", uuid))
         assert job.state is JobState.FAILED
         assert "unknown" in job.error
-        # The undo of the late step has no time either; the agent did it, and said so.
         assert works.agent.acted == ["do a", "do b", "undo b", "undo a"]
         assert works.agent.world == []
         assert len(works.agent.aborted) == 1

@@ -106,6 +106,11 @@ class AgentSessions:
         """The session of a host, if it has one."""
         return self._sessions.get(host_uuid)
 
+    def is_well(self, host_uuid: str) -> bool:
+        """Whether its agent is connected, and its hypervisor answers."""
+        session = self._sessions.get(host_uuid)
+        return session is not None and not session.hypervisor_error
+
     def add(self, session: AgentSession) -> None:
         """A newer session of a host takes the place of the older, which is closed."""
         old = self._sessions.pop(session.host_uuid, None)

@@ -85,7 +85,7 @@ class Node:
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
-        self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None)
+        self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None, self.agents.is_well)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors, probe=self.agents.probe)
         self.watches = [made(self.cloud) for made in WATCHES]
         # Request ids that are under way, by account: the lock, and how many hold it or wait.

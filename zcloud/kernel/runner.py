@@ -24,6 +24,8 @@ from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, submit, workflo
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
+# The least that an undo is given: past its deadline an operator has to see to it.
+UNDO_SECONDS = 60
 
 
 class Runner:
@@ -298,7 +300,8 @@ class Runner:
         if task is None:
             job.trigger(Job.StepSkipped(index=job.index, undo=job.undoing))
             return
-        deadline = unit.now + step.timeout * SECOND
+        seconds = max(step.timeout, UNDO_SECONDS) if job.undoing else step.timeout
+        deadline = unit.now + seconds * SECOND
         if isinstance(task, SubJob):
             child = await submit(unit, task.workflow, task.resource, task.args, parent=job.uuid)
             intent = (child.uuid, task.workflow, f"job:{child.uuid}", task.resource.uuid)

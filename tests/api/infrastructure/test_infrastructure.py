@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.runtime.task import TaskError
 from tests.support.cloud import (
     Api,
     ApiError,
@@ -20,6 +21,8 @@ from tests.support.cloud import (
     until,
 )
 from zcloud.api import agent_door
+from zcloud.processes.infrastructure import host_watch
+from zcloud.v1 import job_pb2 as pb
 
 
 def in_cloud(directory: Path, body: Callable[[Api], Awaitable[None]]) -> None:
@@ -127,6 +130,23 @@ def test_a_host_is_connected_only_while_its_agent_is(tmp_path: Path, monkeypatch
 
         assert (await until(lost)).status_reason
         assert (await api.call("GetHost", uuid=uuid)).inventory.version == 1  # what is observed changes no version
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_connect_that_failed_is_tried_again_while_the_agent_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_watch, "RECONNECT_SECONDS", 0.2)
+
+    async def body(api: Api) -> None:
+        _, cluster = await simulator_cluster(api)
+        host = await add_simulator(api, cluster)
+        host.pace.faults.order("ConnectHostTask", TaskError("FAILED", "not just now"), times=2)
+        async with simulated_hosts(api, host):
+            await host_connected(api, host.host_uuid)
+        jobs = (await api.call("QueryJob", filter=f'resource_uuid = "{host.host_uuid}"')).inventories
+        assert [job.state for job in jobs].count(pb.Job.STATE_FAILED) == 2
 
     in_cloud(tmp_path, body)
 

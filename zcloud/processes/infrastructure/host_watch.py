@@ -12,6 +12,7 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import JobQueue
+from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 from zcloud.v1.agent_pb2 import HostInventory
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 # After a start agents need a moment to dial in again.
 GRACE_SECONDS = 30.0
 RETRY_SECONDS = 2.0
+# Between a connect that failed and the next, as long as the agent is well.
+RECONNECT_SECONDS = 30.0
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 # What else becomes of things when a host is lost, and when it says what it runs.
@@ -32,9 +35,17 @@ ON_INVENTORY: list[SeenHook] = []
 class HostWatch:
     """One per node; takes what sessions say, in order for each host."""
 
-    def __init__(self, cloud: Cloud, is_connected: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        is_connected: Callable[[str], bool],
+        is_well: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """is_well: whether a host's agent is connected and its hypervisor answers."""
         self.cloud = cloud
         self._is_connected = is_connected
+        self._is_well = is_well
+        self._retries: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._starting: asyncio.Task[None] | None = None
 
@@ -68,6 +79,7 @@ class HostWatch:
 
     def start(self, hosts: list[str]) -> None:
         """hosts: all there are. Those whose agents do not come back within the grace are Disconnected."""
+        self.cloud.log.listen(self._on_committed)
 
         async def sweep() -> None:
             await self.cloud.clock.sleep(GRACE_SECONDS)
@@ -79,10 +91,30 @@ class HostWatch:
 
     async def close(self) -> None:
         """Drop what is not done; it is seen again at the next start."""
-        tasks = [*self._lanes.values(), *([self._starting] if self._starting else [])]
+        tasks = [*self._lanes.values(), *self._retries, *([self._starting] if self._starting else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _on_committed(self, records: list[Record]) -> None:
+        """A connect that failed while the agent is well is tried again, after a while."""
+        for record in records:
+            if record.topic == "host_status.Disconnected" and self._is_well(record.resource_uuid):
+                self._again(record.resource_uuid)
+
+    def _again(self, host_uuid: str) -> None:
+        async def retry() -> None:
+            await self.cloud.clock.sleep(RECONNECT_SECONDS)
+            host = await self.find(host_uuid)
+            if host is None or not self._is_well(host_uuid):
+                return
+            status = await self.cloud.load(HostStatus.stream_of(host_uuid, host.life), HostStatus)
+            if isinstance(status, HostStatus) and status.status is Status.DISCONNECTED:
+                self.opened(host_uuid)
+
+        task = asyncio.get_running_loop().create_task(retry(), name=f"reconnect-{host_uuid}")
+        self._retries.add(task)
+        task.add_done_callback(self._retries.discard)
 
     def _later(self, host_uuid: str, work: Work) -> None:
         before = self._lanes.get(host_uuid)
