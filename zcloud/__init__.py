@@ -1,0 +1,1 @@
+"""The control plane of private clouds: an event-sourced backend with gRPC."""

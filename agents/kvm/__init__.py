@@ -1,0 +1,1 @@
+"""The KVM host: libvirt and QEMU."""

@@ -1,0 +1,1 @@
+"""Networks on a host: bridges, DHCP and DNS."""

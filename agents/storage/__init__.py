@@ -1,0 +1,1 @@
+"""Storage on hosts and on backup storages."""

@@ -1,0 +1,1 @@
+"""The command line: a client built from the API's descriptors."""

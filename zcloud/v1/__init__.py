@@ -1,0 +1,1 @@
+"""Generated from proto/zcloud/v1; only this file is kept."""
