@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import FrameType
 
+from agents.kvm.private_libvirtd import LibvirtdError
 from zcloud.cli.client import Client
 from zcloud.cli.demo import cloud, show
 from zcloud.cli.demo.machine import Machine, answers, only_one
@@ -56,7 +58,7 @@ def _run(machine: Machine, *, once: bool) -> int:
             status = 0
         except KeyboardInterrupt:
             status = 0 if vm_uuid else 130
-        except (CliError, CallError, RuntimeError, OSError) as error:
+        except (CliError, CallError, LibvirtdError, RuntimeError, OSError, subprocess.SubprocessError) as error:
             print(f"make run: {error}", file=sys.stderr)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
