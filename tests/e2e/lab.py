@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -153,6 +155,7 @@ def running_lab() -> Iterator[Lab]:
     server = ServerProcess(directory / "data", arguments=[*doors, "--agent-base", str(agents)])
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(_sweep, _devices(), _namespaces())
         lan = stack.enter_context(new_lan(directory))
         ip("-netns", lan.namespace, "address", "add", f"{SUBNET}.1/24", "dev", "eth0")
         sshd = stack.enter_context(running_sshd(directory / "sshd"))
@@ -167,3 +170,24 @@ def _stop_agents(base: Path) -> None:
     for directory in base.glob("*"):
         if directory.is_dir():
             stop_agent(Places(str(directory)))
+
+
+def _devices() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def _namespaces() -> set[str]:
+    folder = Path("/run/netns")
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def _sweep(devices: set[str], namespaces: set[str]) -> None:
+    """The host's bridges and DHCP servers outlive its agent, as they must; a test's are nobody's afterwards."""
+    for name in _namespaces() - namespaces:
+        argv = ["ip", "netns", "pids", name]
+        for pid in subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+    for name in _devices() - devices:
+        subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)

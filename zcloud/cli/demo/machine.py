@@ -33,7 +33,7 @@ class Machine:
         self.log = self.directory / "serve.log"
         self.agents = self.directory / "agents"
         self.image = self.directory / "guest" / "guest.qcow2"
-        self.sshd = PrivateSshd(self.directory / "sshd", SSH_PORT)
+        self.sshd = PrivateSshd(self.directory / "sshd", _ssh_port(self.directory / "ssh-port"))
         self.libvirtd = PrivateLibvirtd(self.directory / "libvirt")
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -116,6 +116,19 @@ class Machine:
     def _unplug(self) -> None:
         if Path("/sys/class/net", DEVICE).exists():
             _ip("link", "delete", DEVICE)
+
+
+def _ssh_port(kept: Path) -> int:
+    """The same in every run, since host and storage are known by it: the usual one, or another when that is taken."""
+    if not kept.exists():
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", SSH_PORT))
+            except OSError:
+                probe.bind(("127.0.0.1", 0))
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(f"{probe.getsockname()[1]}\n")
+    return int(kept.read_text())
 
 
 def answers(address: str) -> bool:
