@@ -27,6 +27,7 @@ from zcloud.api.agent_sessions import AgentSessions
 from zcloud.api.calls import Calls
 from zcloud.api.growth import Growth
 from zcloud.api.pki import Authority
+from zcloud.api.proof import Proof
 from zcloud.api.server import Server, load_handlers
 from zcloud.api.views import Views
 from zcloud.kernel import failpoint
@@ -82,6 +83,7 @@ class Node:
         self.past = Past(self.recorder, self.models)
         self.history = History(self.recorder)
         self.calls = Calls(self)
+        self.proof = Proof(self, store)
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
@@ -116,6 +118,7 @@ class Node:
         await self.follower.start()
         await first_start.run(self)
         self.calls.start()
+        await self.proof.start()
         self.door = AgentDoor(self)
         await self.runner.start()
         self.cloud.log.listen(self._forget_removed)
@@ -149,5 +152,6 @@ class Node:
         await self.follower.close()
         self.past.close()
         self.cloud.log.close()
+        await self.proof.close()
         self.engine.dispose()
         self.recorder.close()

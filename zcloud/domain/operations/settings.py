@@ -160,6 +160,7 @@ KNOWN: tuple[Setting, ...] = (
         "Calls that the log of calls holds at most; older ones are removed.",
         _number(1_000, 1_000_000_000),
     ),
+    Setting("audit", "checkpoint.interval", "60", "Seconds between two signed checkpoints of the log.", _SECONDS),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
 )
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}

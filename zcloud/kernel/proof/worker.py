@@ -1,0 +1,29 @@
+"""Brings a node's proof to the end of its log, in a process of its own: when there is much to hash."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from zcloud.kernel.clock import SystemClock
+from zcloud.kernel.proof.notary import Broken, follow
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when it is done, 1 with the reason on standard error when the log is not the one that was signed."""
+    parser = argparse.ArgumentParser(prog="zcloud.kernel.proof.worker")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", default="")
+    parser.add_argument("--name", required=True)
+    options = parser.parse_args(argv)
+    try:
+        follow(options.data, options.store, options.name, SystemClock().now())
+    except Broken as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
