@@ -1,12 +1,8 @@
-"""The log of calls: a file beside the event log, written in batches by one thread, asked by the query language."""
+"""The log of calls: a file beside the event log, asked by the query language. Append-only, but for what is too old."""
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -15,35 +11,22 @@ from sqlalchemy import Engine, MetaData, create_engine, delete, event, func, ins
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
 
-log = logging.getLogger(__name__)
 KIND = "operation_log"
-BATCH = 500
-# Calls that wait to be written; beyond that they are counted only.
-WAITING = 20_000
-FLUSH_SECONDS = 30.0
-GATHER_SECONDS = 0.5
 # The rows that one statement removes.
 CHUNK = 5_000
-# Makes the message of a call, and names who owns it.
-Entry = Callable[[], tuple[Message, str]]
 
 
 class CallLog:
-    """Append-only. What removes old calls says so in the log itself."""
+    """Who removes old calls says so in the log itself."""
 
     def __init__(self, directory: Path, message_type: type[Message]) -> None:
         self.engine: Engine = create_engine(f"sqlite:///{directory / 'calls.db'}")
         event.listen(self.engine, "connect", _tune)
         self.model = ReadModel(message_type, indexes=("create_date", "session_uuid"), metadata=MetaData(), kind=KIND)
         self.models = ReadModels([self.model])
-        # Calls that could not be kept since that was last said.
-        self.lost = 0
-        self._entries: queue.Queue[Entry | Future[None] | None] = queue.Queue(WAITING)
-        self._hurry = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="call-log", daemon=True)
 
-    def start(self) -> None:
-        """Make the tables and begin to write."""
+    def prepare(self) -> None:
+        """Make the tables."""
         with self.engine.begin() as connection:
             if inspect(connection).has_table(self.model.table.name):
                 have = {column["name"] for column in inspect(connection).get_columns(self.model.table.name)}
@@ -51,29 +34,16 @@ class CallLog:
                     old = f"{self.model.table.name}_until_{len(have)}"
                     raise RuntimeError(f"calls.db is of another version; move it away to begin a new one ({old})")
             self.model.create(connection)
-        self._thread.start()
 
     def close(self) -> None:
-        """Write what waits."""
-        if self._thread.is_alive():
-            self._entries.put(None)
-            self._hurry.set()
-            self._thread.join()
+        """Let go of the file."""
         self.engine.dispose()
 
-    def add(self, entry: Entry) -> None:
-        """Keep a call; never waits."""
-        try:
-            self._entries.put_nowait(entry)
-        except queue.Full:
-            self.lost += 1
-
-    def flush(self) -> None:
-        """Return when everything that was added before is in the file; not for the thread that answers calls."""
-        made: Future[None] = Future()
-        self._entries.put(made, timeout=FLUSH_SECONDS)
-        self._hurry.set()
-        made.result(FLUSH_SECONDS)
+    def write(self, calls: Iterable[tuple[Message, str]]) -> None:
+        """Records and whose they are; one that is there already is the same."""
+        rows = [self.model.rows(*call) for call in calls]
+        with self.engine.begin() as connection:
+            self.model.write(connection, rows)
 
     def remove(self, before: int, keep: int) -> int:
         """Remove what is older than a time, and all but the newest `keep`; gives how many."""
@@ -90,27 +60,6 @@ class CallLog:
                 removed += connection.execute(delete(table).where(table.c.uuid.in_(oldest))).rowcount
                 left -= CHUNK
         return removed
-
-    def _write(self) -> None:
-        while True:
-            batch = [self._entries.get()]
-            # Answering calls comes first: those of a moment are written together.
-            self._hurry.wait(GATHER_SECONDS)
-            self._hurry.clear()
-            while len(batch) < BATCH and not self._entries.empty():
-                batch.append(self._entries.get_nowait())
-            try:
-                rows = [self.model.rows(*entry()) for entry in batch if callable(entry)]
-                with self.engine.begin() as connection:
-                    self.model.write(connection, rows)
-            except Exception:
-                log.exception("%d calls could not be kept", len(batch))
-                self.lost += len(batch)
-            for entry in batch:
-                if isinstance(entry, Future):
-                    entry.set_result(None)
-            if None in batch:
-                return
 
 
 def _tune(connection: object, _: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -14,13 +14,12 @@ from zcloud.kernel.errors import Reason, invalid
 if TYPE_CHECKING:
     from zcloud.api.node import Node
     from zcloud.api.rpcs import Rpc
+    from zcloud.kernel.record import Record
 
 LONGEST = 255
-# Told of each call when it is known who makes it.
-on_begin: list[Callable[[Call], None]] = []
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """What a handler knows of the call that it answers."""
 
@@ -30,10 +29,8 @@ class Call:
     validate_only: bool = False
     if_version: int | None = None
     token: str = ""
-
-    def __post_init__(self) -> None:
-        for hear in on_begin:
-            hear(self)
+    # What it wrote.
+    records: Sequence[Record] = ()
 
     @property
     def actor(self) -> Actor:
@@ -55,6 +52,7 @@ class Metadata:
     reason: str = ""
     validate_only: bool = False
     if_version: int | None = None
+    client: str = ""
 
 
 def read_metadata(pairs: object) -> Metadata:
@@ -84,4 +82,5 @@ def read_metadata(pairs: object) -> Metadata:
         reason,
         only in ("true", "1"),
         int(version) if version is not None else None,
+        values.get("user-agent", ""),
     )

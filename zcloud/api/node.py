@@ -57,7 +57,7 @@ class Node:
 
     store: postgresql://… when log and read models lie there, and not in the directory. Several nodes may then write
     the same log and stay right; sharing out jobs, agents and the read models' writing among them is still to come.
-    follow_apart: fill the read models in a process of its own.
+    follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Node:
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.past = Past(self.recorder, self.models)
         self.history = History(self.recorder)
-        self.calls = Calls(self)
+        self.calls = Calls(self, apart=follow_apart)
         self.proof = Proof(self, store)
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
@@ -117,7 +117,7 @@ class Node:
         self.cloud.log.start()
         await self.follower.start()
         await first_start.run(self)
-        self.calls.start()
+        await self.calls.start()
         await self.proof.start()
         self.door = AgentDoor(self)
         await self.runner.start()

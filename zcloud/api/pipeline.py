@@ -43,8 +43,14 @@ def parse(rpc: Rpc, data: bytes) -> Message:
 
 async def begin(node: Any, rpc: Rpc, metadata: Metadata, source: str) -> Call:
     """Who calls, and whether they may."""
+    call = await caller(node, rpc, metadata, source)
+    access.check_rpc(rpc, call.actor)
+    return call
+
+
+async def caller(node: Any, rpc: Rpc, metadata: Metadata, source: str) -> Call:
+    """Who calls; raises UNAUTHENTICATED."""
     actor = await access.actor_of(node.cloud, metadata.token, source)
-    access.check_rpc(rpc, actor)
     call_id = node.cloud.ids.new()
     context = Context(
         actor=actor,
@@ -115,6 +121,7 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
         _fill_plan(decision)
     elif decision.records:
         moments.move(decision.value, decision.decided, decision.records[0].time)
+        call.records = decision.records
     return decision.value.SerializeToString(), decision.position
 
 

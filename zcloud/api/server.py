@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import zcloud.api
-from zcloud.api import handlers, pipeline, reading, standard
-from zcloud.api.call import read_metadata
+from zcloud.api import access, handlers, pipeline, reading, standard
+from zcloud.api.admission import WAITING_AT_ONCE, Admission
+from zcloud.api.call import Metadata, read_metadata
 from zcloud.api.rpcs import Rpc, rpcs, services
 from zcloud.api.status import abort, internal
-from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.errors import Refused
 from zcloud.v1 import options_pb2 as o
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-# Unary calls that are being answered at a time; more would only make all of them late.
-AT_ONCE = 10_000
 Behaviour = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 
@@ -90,7 +88,7 @@ class Server:
         self.node = node
         self.server = grpc.aio.server(options=OPTIONS)
         self.health = health.aio.HealthServicer()
-        self._under_way = 0
+        self._lane, self._waiting = Admission(), Admission(WAITING_AT_ONCE)
         names = []
         for service in services():
             methods = {
@@ -108,8 +106,8 @@ class Server:
     def _method(self, rpc: Rpc) -> grpc.RpcMethodHandler:
         kind, handler = bind(rpc)
         if kind == "stream":
-            return grpc.unary_stream_rpc_method_handler(self.node.calls.streaming(rpc, self._streaming(rpc, handler)))
-        return grpc.unary_unary_rpc_method_handler(self.node.calls.unary(rpc, self._unary(rpc, kind, handler)))
+            return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler))
+        return grpc.unary_unary_rpc_method_handler(self._unary(rpc, kind, handler))
 
     async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen; gives the port."""
@@ -127,57 +125,73 @@ class Server:
     # -- calls
 
     def _unary(self, rpc: Rpc, kind: str, handler: Any) -> Behaviour:
+        node, keep = self.node, self.node.calls.keep
+        lane = self._waiting if rpc.name.startswith("Wait") else self._lane
+        command = kind == "command"
+
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            self._under_way += 1
+            began = node.cloud.clock.now()
+            source, metadata, call = _peer(context), Metadata(), None
             try:
-                if self._under_way > AT_ONCE:
-                    raise _too_many()
                 metadata = read_metadata(context.invocation_metadata())
-                call = await pipeline.begin(self.node, rpc, metadata, _peer(context))
-                request = pipeline.parse(rpc, data)
-                if kind == "command":
-                    # A caller that goes away does not undo what is being decided.
-                    response, position = await asyncio.shield(pipeline.run_command(call, handler, request))
-                else:
-                    message: Message = await handler(call, request)
-                    response, position = message.SerializeToString(), self.node.cloud.log.head
+                call = await pipeline.caller(node, rpc, metadata, source)
+                principal = call.context.actor.account_uuid or source.rpartition(":")[0]
+                lane.enter(principal)
+                try:
+                    access.check_rpc(rpc, call.context.actor)
+                    request = pipeline.parse(rpc, data)
+                    if command:
+                        response, position = await pipeline.run_command(call, handler, request)
+                    else:
+                        found = await handler(call, request)
+                        response = found if isinstance(found, bytes) else found.SerializeToString()
+                        position = node.cloud.log.head
+                finally:
+                    lane.leave(principal)
             except Refused as refused:
+                keep(rpc, began, source, metadata.client, call, data, code=refused.code.name, refused=refused)
                 await abort(context, refused)
                 raise AssertionError("abort ends the call") from refused
-            except (asyncio.CancelledError, grpc.aio.AbortError):
+            except asyncio.CancelledError:
+                keep(rpc, began, source, metadata.client, call, data, code="CANCELLED")
                 raise
             except Exception:
                 log.exception("%s failed", rpc.name)
+                keep(rpc, began, source, metadata.client, call, data, code="INTERNAL")
                 await context.abort(*internal())
                 raise AssertionError("abort ends the call") from None
-            finally:
-                self._under_way -= 1
+            keep(rpc, began, source, metadata.client, call, data, response)
             context.set_trailing_metadata(pipeline.trailing(position))
             return response
 
         return answer
 
     def _streaming(self, rpc: Rpc, handler: Any) -> Callable[..., AsyncIterator[bytes]]:
+        node, keep = self.node, self.node.calls.keep
+
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            began = node.cloud.clock.now()
+            source, metadata, call = _peer(context), Metadata(), None
             try:
                 metadata = read_metadata(context.invocation_metadata())
-                call = await pipeline.begin(self.node, rpc, metadata, _peer(context))
+                call = await pipeline.caller(node, rpc, metadata, source)
+                access.check_rpc(rpc, call.context.actor)
                 async for message in handler(call, pipeline.parse(rpc, data)):
                     yield message.SerializeToString()
             except Refused as refused:
+                keep(rpc, began, source, metadata.client, call, data, code=refused.code.name, refused=refused)
                 await abort(context, refused)
             except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+                keep(rpc, began, source, metadata.client, call, data, code="CANCELLED")
                 raise
             except Exception:
                 log.exception("%s failed", rpc.name)
+                keep(rpc, began, source, metadata.client, call, data, code="INTERNAL")
                 await context.abort(*internal())
+            else:
+                keep(rpc, began, source, metadata.client, call, data)
 
         return answer
-
-
-def _too_many() -> Refused:
-    text = f"the server is answering {AT_ONCE} calls already; try again in a moment"
-    return Refused(Code.RESOURCE_EXHAUSTED, Reason.TOO_MANY_REQUESTS, text, limit=AT_ONCE)
 
 
 def _peer(context: grpc.aio.ServicerContext) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ class Cloud:
                 return Decision(value, [], self.log.head)
             self._keep(unit)
             try:
-                records = await self.log.submit(append)
+                records = await _outcome(self.log.submit(append))
             except Conflict:
                 continue
             return Decision(value, records, records[-1].position if records else self.log.head, unit.now)
@@ -218,6 +219,16 @@ class Cloud:
                 head = self._cache[stream]
                 if head is None or head.version < record.originator_version:
                     del self._cache[stream]
+
+
+async def _outcome(written: asyncio.Future[list[Record]]) -> list[Record]:
+    """What came of an append. Who is cancelled meanwhile goes only when that is known: it happens all the same."""
+    try:
+        return await asyncio.shield(written)
+    except asyncio.CancelledError:
+        if not written.done():
+            await asyncio.wait([written])
+        raise
 
 
 def replay(records: list[Record], companion: type[Aggregate] | None = None) -> Aggregate | None:

@@ -39,7 +39,9 @@ async def log_in(call: Call, request: pb.LogInByAccountRequest) -> pb.LogInByAcc
 
     actor = Actor(known.uuid, known.name, sessions.uuid_of(made), call.actor.source)
     context = Context(actor=actor, origin=call.rpc.name, correlation_id=call.context.correlation_id)
-    session: Session = (await cloud.decide(context, open_session)).value
+    decision = await cloud.decide(context, open_session)
+    call.records = decision.records
+    session: Session = decision.value
     response = pb.LogInByAccountResponse()
     inventory = response.inventory
     inventory.uuid, inventory.name, inventory.token = session.uuid, session.name, made

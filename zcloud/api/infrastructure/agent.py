@@ -37,6 +37,7 @@ async def enroll(call: Call, request: pb.EnrollRequest) -> pb.EnrollResponse:
         found.use(key_hash(public_key), unit.now)
         return found.identity
 
-    identity = (await call.node.cloud.decide(call.context, use)).value
+    decision = await call.node.cloud.decide(call.context, use)
+    call.records, identity = decision.records, decision.value
     certificate, _ = call.node.authority.sign_request(request.certificate_request, identity)
     return pb.EnrollResponse(certificate=certificate, ca_certificate=call.node.authority.pem.decode())

@@ -43,7 +43,7 @@ async def _page(call: Call, **asked: Any) -> Page:
 async def query_operation_log(call: Call, request: pb.QueryOperationLogRequest) -> pb.QueryOperationLogResponse:
     """All calls that ended before this one began."""
     rules.check(request)
-    await asyncio.to_thread(call.node.calls.log.flush)
+    await call.node.calls.flush()
     mask: FieldMask | None = request.read_mask if request.HasField("read_mask") else None
     page = await _page(
         call,
@@ -65,7 +65,7 @@ async def export_operation_log(
 ) -> AsyncIterator[pb.ExportOperationLogResponse]:
     """Page by page, so that its length does not matter."""
     rules.check(request)
-    await asyncio.to_thread(call.node.calls.log.flush)
+    await call.node.calls.flush()
     lines, token = [list(COLUMNS)], ""
     while True:
         page = await _page(call, filter=request.filter, order_by=NEWEST, page_size=PAGE, page_token=token)

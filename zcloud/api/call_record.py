@@ -1,0 +1,126 @@
+"""What a door tells of a call, and the record of the call log that comes of it, without the request's secrets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError, Message
+
+from projections.schema.fields import is_secret
+from zcloud.api import position
+from zcloud.api.rpcs import rpcs
+from zcloud.v1.operation_log_pb2 import OperationLog
+
+LONGEST = 4096
+HIDDEN = "***"
+
+
+class Told(msgspec.Struct, array_like=True, frozen=True):
+    """One call as its door saw it: cheap to make; what takes reading is left to complete().
+
+    began and ended in microseconds; request and answer as they went over the wire; events with the positions of the
+    first and of the last one that the call wrote.
+    """
+
+    rpc: str
+    uuid: str
+    began: int
+    ended: int
+    source: str
+    client: str
+    code: str
+    error: str = ""
+    error_reason: str = ""
+    account_uuid: str = ""
+    account_name: str = ""
+    session_uuid: str = ""
+    reason: str = ""
+    request_id: str = ""
+    validate_only: bool = False
+    request: bytes = b""
+    answer: bytes = b""
+    events: int = 0
+    first: int = 0
+    last: int = 0
+    # Instead of a request: what the log says of itself.
+    said: str = ""
+
+
+def complete(told: Told) -> tuple[OperationLog, str]:
+    """The record, and the account that it belongs to."""
+    made = OperationLog(
+        uuid=told.uuid,
+        name=told.rpc,
+        source=told.source,
+        client=told.client[:255],
+        code=told.code,
+        success=told.code == "OK",
+        error=told.error[:LONGEST],
+        error_reason=told.error_reason,
+        account_uuid=told.account_uuid,
+        account_name=told.account_name,
+        session_uuid=told.session_uuid,
+        reason=told.reason,
+        request_id=told.request_id,
+        validate_only=told.validate_only,
+        request=told.said,
+        events=told.events,
+    )
+    made.create_date.FromMicroseconds(told.began)
+    made.finish_date.FromMicroseconds(told.ended)
+    made.duration.FromMicroseconds(told.ended - told.began)
+    if told.events:
+        made.first_position, made.last_position = position.encode(told.first), position.encode(told.last)
+    rpc = rpcs().get(told.rpc)
+    if rpc is not None:
+        made.reads, made.resource_kind = rpc.reads, rpc.kind
+        _read(made, rpc, told)
+    return made, made.account_uuid
+
+
+def _read(made: OperationLog, rpc: Any, told: Told) -> None:
+    login = rpc.name.startswith("LogIn")
+    try:
+        request = rpc.request.FromString(told.request)
+    except DecodeError:
+        made.request = "(no valid request)"
+    else:
+        made.request = json.dumps(redacted(request), ensure_ascii=False)[:LONGEST]
+        made.resource_uuid = getattr(request, "uuid", "") or getattr(request, "resource_uuid", "")
+        if login:  # whoever's session the call came with
+            made.account_uuid, made.session_uuid, made.account_name = "", "", getattr(request, "account_name", "")
+    if told.answer:
+        response = rpc.response.FromString(told.answer)
+        made.job_uuid = getattr(response, "job_uuid", "")
+        made.resource_uuid = made.resource_uuid or getattr(getattr(response, "inventory", None), "uuid", "")
+        if login:
+            made.account_uuid, made.session_uuid = response.inventory.account_uuid, response.inventory.uuid
+
+
+def redacted(message: Message) -> dict[str, Any]:
+    """A request as JSON values, without its secrets."""
+    return {field.name: _value(field, value) for field, value in message.ListFields()}
+
+
+def _value(field: FieldDescriptor, value: Any) -> Any:
+    if is_secret(field):
+        return HIDDEN
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return {str(key): str(item) for key, item in value.items()}
+    return [_single(field, item) for item in value] if field.is_repeated else _single(field, value)
+
+
+def _single(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is None:
+        return field.enum_type.values_by_number[value].name if _known(field, value) else value
+    if field.message_type.full_name.startswith("google.protobuf."):
+        return MessageToDict(value, preserving_proto_field_name=True)
+    return redacted(value)
+
+
+def _known(field: FieldDescriptor, value: Any) -> bool:
+    return field.enum_type is not None and value in field.enum_type.values_by_number

@@ -1,0 +1,151 @@
+"""Writes the log of calls in batches, so that answering a call costs no more than noting it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import msgspec
+
+from projections.call_log import CallLog
+from zcloud.api.call_record import Told, complete
+
+log = logging.getLogger(__name__)
+# Calls that wait to be written; beyond that they are counted only.
+WAITING = 20_000
+BATCH = 1_000
+GATHER_SECONDS = 0.5
+END_SECONDS = 5.0
+
+
+class CallWriter(ABC):
+    """Takes calls in the event loop; lost counts those that could not be kept since that was last said."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._waiting: list[Told] = []
+        self._added = 0
+        self._written = 0
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._flushing: list[tuple[int, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def _write(self, batch: list[Told]) -> None:
+        """Returns when they are in the file."""
+
+    async def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="call-log")
+
+    def add(self, told: Told) -> None:
+        """Keep a call; never waits."""
+        if len(self._waiting) >= WAITING:
+            self.lost += 1
+            return
+        self._waiting.append(told)
+        self._added += 1
+        if len(self._waiting) == 1:
+            self._wake.set()
+
+    async def flush(self) -> None:
+        """Returns when everything that was added before is in the file."""
+        if self._written < self._added:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushing.append((self._added, done))
+            self._hurry.set()
+            await done
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        if self._task is not None:
+            await self.flush()
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            # Answering calls comes first: those of a moment are written together.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
+            self._hurry.clear()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                try:
+                    await self._write(batch)
+                except Exception:
+                    log.exception("%d calls could not be kept", len(batch))
+                    self.lost += len(batch)
+                self._written += len(batch)
+                self._tell()
+
+    def _tell(self) -> None:
+        for upto, done in self._flushing:
+            if upto <= self._written and not done.done():
+                done.set_result(None)
+        self._flushing = [f for f in self._flushing if not f[1].done()]
+
+
+class ThreadWriter(CallWriter):
+    """In this process: for tests and small tools."""
+
+    def __init__(self, calls: CallLog) -> None:
+        super().__init__()
+        self._calls = calls
+
+    async def _write(self, batch: list[Told]) -> None:
+        await asyncio.to_thread(lambda: self._calls.write([complete(told) for told in batch]))
+
+
+class ProcessWriter(CallWriter):
+    """In a process of its own; one that died is started again, and gets its batch again."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self._worker: asyncio.subprocess.Process | None = None
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "zcloud.api.call_worker",
+            str(self._directory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the node's to answer
+        )
+
+    async def _write(self, batch: list[Told]) -> None:
+        data = msgspec.msgpack.encode(batch)
+        for _ in range(2):
+            worker = self._worker = self._worker or await self._begin()
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            with contextlib.suppress(ConnectionError):
+                worker.stdin.write(len(data).to_bytes(4, "big") + data)
+                await worker.stdin.drain()
+            if line := await worker.stdout.readline():
+                self.lost += int(line)
+                return
+            self._worker = None
+            log.error("the process that writes the log of calls ended with %s", await worker.wait())
+        raise RuntimeError("the process that writes the log of calls ends at once")
+
+    async def close(self) -> None:
+        await super().close()
+        if self._worker is not None:
+            assert self._worker.stdin is not None
+            self._worker.stdin.close()
+            try:
+                await asyncio.wait_for(self._worker.wait(), END_SECONDS)
+            except TimeoutError:
+                self._worker.kill()
+                await self._worker.wait()
