@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from agents.storage.sftp_helper import HelperError, emit
+from agents.storage.helper import HelperError, emit
 
 MODULE = "agents.kvm.main"
 SYSTEMD = "/run/systemd/system"

@@ -21,12 +21,12 @@ SETUP_FILES = (
     "agents/node/__init__.py",
     "agents/node/host_setup.py",
     "agents/storage/__init__.py",
-    "agents/storage/sftp_helper.py",
+    "agents/storage/helper.py",
 )
 SETUP_MAIN = b"""\
 import sys
 from agents.node.host_setup import OPERATIONS
-from agents.storage.sftp_helper import main
+from agents.storage.helper import main
 sys.exit(main(OPERATIONS))
 """
 
@@ -60,9 +60,14 @@ def agent_archive(root: Path | None = None) -> bytes:
 
 def setup_program() -> bytes:
     """The installer as one executable zip: `python3 host_setup.pyz`."""
+    return program(SETUP_FILES, SETUP_MAIN)
+
+
+def program(names: tuple[str, ...], main: bytes) -> bytes:
+    """Modules and what is run of them as one executable zip, which needs nothing but Python."""
     root, packed = source_root(), io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = {name: (root / name).read_bytes() for name in SETUP_FILES} | {"__main__.py": SETUP_MAIN}
+        files = {name: (root / name).read_bytes() for name in names} | {"__main__.py": main}
         for name, content in files.items():
             # A fixed date: the same program gives the same bytes.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)

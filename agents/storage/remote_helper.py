@@ -74,6 +74,7 @@ async def call_helper(session: SshSession, path: str, request: dict[str, Any], w
         try:
             await asyncio.wait({answer, aborted}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
+                process.stdin.write("no more\n")
                 process.stdin.write_eof()
                 await asyncio.wait({answer}, timeout=GIVE_UP_SECONDS)
                 raise TaskError("ABORTED", "given up on request")

@@ -27,6 +27,14 @@ HOST_KEY_KINDS = [
 ]
 
 
+class NoConnection(TaskError):
+    """The server cannot be reached, or no longer. was_open: the connection was there."""
+
+    def __init__(self, message: str, *, was_open: bool = False) -> None:
+        super().__init__("UNREACHABLE", message)
+        self.was_open = was_open
+
+
 @dataclass(frozen=True)
 class SshSession:
     """An open, authenticated connection."""
@@ -91,7 +99,8 @@ def _refused_connection(target: SshTarget, error: Exception) -> TaskError:
     place = _place(target)
     changed = TaskError(
         "REFUSED",
-        f"host key changed: {place} shows another key than the one pinned; if that is right, remove and add it again",
+        f"host key changed: {place} shows another key than the one pinned; if the server was set up anew, give its new "
+        "key as host_key where its access is updated (empty for the key that it shows), or remove and add it again",
     )
     match error:
         case asyncssh.HostKeyNotVerifiable():
@@ -103,16 +112,16 @@ def _refused_connection(target: SshTarget, error: Exception) -> TaskError:
                 f"authentication refused: {place} takes neither user {target.username!r} nor the {means} given",
             )
         case TimeoutError():
-            return TaskError("UNREACHABLE", f"{place} did not answer by SSH within {CONNECT_SECONDS:g} s")
+            return NoConnection(f"{place} did not answer by SSH within {CONNECT_SECONDS:g} s")
         case OSError():
             # Several addresses give a text with all of them; the errno's text is the plain one.
-            return TaskError("UNREACHABLE", f"{place} cannot be reached by SSH: {error.strerror or error}")
+            return NoConnection(f"{place} cannot be reached by SSH: {error.strerror or error}")
         case _:
-            return TaskError("UNREACHABLE", f"{place} does not complete an SSH connection: {type(error).__name__}")
+            return NoConnection(f"{place} does not complete an SSH connection: {type(error).__name__}")
 
 
 def lost(place: str) -> TaskError:
-    return TaskError("UNREACHABLE", f"the SSH connection to {place} was lost")
+    return NoConnection(f"the SSH connection to {place} was lost", was_open=True)
 
 
 def translated(place: str, error: Exception) -> TaskError:

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
+from agents.storage.helper import HelperError
+from agents.storage.image_format import Qcow2Header
 from agents.storage.local_storage import storage_error
 from agents.storage.paths import checked_path, regular_file, remove_empty_parent, sync_directory
-from agents.storage.sftp_helper import HelperError, Qcow2Header
 from zcloud.v1.volume_task_pb2 import (
     CreateRootVolumeResult,
     CreateRootVolumeTask,

@@ -21,7 +21,7 @@ from agents.node import host_setup, packing
 from agents.node.host_setup import Places, agent_pids, stop_agent
 from agents.node.kvm_agent import DeployKvmAgent, RemoveKvmAgent
 from agents.node.private_sshd import PrivateSshd
-from agents.storage.sftp_helper import HelperError
+from agents.storage.helper import HelperError
 from tests.support.sshd import free_port, target_of
 from tests.support.tasks import failure, new_work, probe, run
 from zcloud.v1.host_task_pb2 import DeployKvmAgentTask, RemoveKvmAgentTask
@@ -237,7 +237,7 @@ def test_the_installer_runs_on_old_pythons_without_packages() -> None:
     modules = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert {name for name in modules if name not in sys.stdlib_module_names} == {
-        "agents.storage.sftp_helper",
+        "agents.storage.helper",
         "collections.abc",
     }
 

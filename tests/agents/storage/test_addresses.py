@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.storage import sftp_helper
-from agents.storage.sftp_helper import HelperError, check_address, open_file, open_http
+from agents.storage import image_sources
+from agents.storage.helper import HelperError
+from agents.storage.image_sources import check_address, open_file, open_http
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946"])
@@ -69,7 +70,7 @@ def test_the_checked_address_is_the_one_that_is_connected_to(monkeypatch: pytest
         dialled.append(address)
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr(sftp_helper.socket, "create_connection", dial)
+    monkeypatch.setattr(image_sources.socket, "create_connection", dial)
     with (
         pytest.raises(HelperError, match=r"http://a\.example/x cannot be reached"),
         open_http("http://a.example/x", []),

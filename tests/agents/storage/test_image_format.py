@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.storage import sftp_helper
-from agents.storage.sftp_helper import HelperError, Qcow2Header, inspect_image
+from agents.node.packing import source_root
+from agents.node.sftp_storage import HELPER_FILES
+from agents.storage.helper import HelperError
+from agents.storage.image_format import Qcow2Header, inspect_image
 from tests.agents.storage import images
 from tests.agents.storage.images import MIB
 
@@ -195,9 +197,11 @@ def test_an_empty_file_and_an_unknown_format_are_refused(tmp_path: Path) -> None
     assert "none of" in refused(images.raw(tmp_path / "b"), "vmdk")
 
 
-def test_the_helper_is_one_file_for_old_pythons() -> None:
-    tree = ast.parse(Path(sftp_helper.__file__).read_text(), feature_version=(3, 9))
+@pytest.mark.parametrize("name", HELPER_FILES)
+def test_the_helper_needs_nothing_but_an_old_python(name: str) -> None:
+    tree = ast.parse((source_root() / name).read_text(), feature_version=(3, 9))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert {(module or ".").partition(".")[0] for module in modules} <= sys.stdlib_module_names
+    own = {name.removesuffix(".py").replace("/", ".") for name in HELPER_FILES}
+    assert {(m or ".").partition(".")[0] for m in modules - own} <= sys.stdlib_module_names
     assert not any(isinstance(node, ast.Match) for node in ast.walk(tree))

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.storage.sftp_helper import HelperError, open_http
+from agents.storage.helper import HelperError
+from agents.storage.image_sources import open_http
 from tests.support.web import Web, running_web
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
