@@ -85,6 +85,11 @@ class Compiler:
         def rest(inner: Scope) -> list[Condition]:
             return [] if last else [self._walk(node, step + 1, inner, negated=False)]
 
+        if isinstance(found, Relation) and found.leaf:
+            if not last:
+                raise FilterError(f"{found.name} is a text; it has no {node.path[step + 1]}", position, path)
+            if not (node.value.is_null or node.value.is_presence):
+                node, last = replace(node, path=(*node.path, found.leaf)), False
         inverted = last and self._absence(node, found, position)
         reached = self._part(found, scope, rest) if isinstance(found, Group) else self._related(found, scope, rest)
         return ~reached if negated != inverted else reached

@@ -73,12 +73,19 @@ def _relations(group: Group, named: Mapping[str, Relation]) -> tuple[RelationDes
             tuple(alias for alias, same in named.items() if same is relation and alias != name),
         )
         for name, relation in named.items()
-        if name == relation.name
+        if name == relation.name and not relation.leaf
     )
 
 
 def describe(model: ReadModel, models: ReadModels) -> KindDescription:
     """The kind's fields and relations as the filter language knows them."""
     fields = tuple(_field(model, models, member) for member in model.root.members.values())
-    relations = _relations(model.root, models.relations(model.kind))
-    return KindDescription(model.kind, model.extends, model.admin_only, fields, relations)
+    named = models.relations(model.kind)
+    leaves = tuple(_leaf(models, name, relation) for name, relation in named.items() if relation.leaf)
+    return KindDescription(model.kind, model.extends, model.admin_only, fields + leaves, _relations(model.root, named))
+
+
+def _leaf(models: ReadModels, name: str, relation: Relation) -> FieldDescription:
+    """A field of what a relation leads to, that is asked for like one of the kind's own."""
+    _, field = member_at(models[relation.target].root, relation.leaf)
+    return FieldDescription(name, str(field.type), True, operators(field.type))

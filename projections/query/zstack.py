@@ -12,6 +12,9 @@ _CONDITION = re.compile(
     re.DOTALL | re.ASCII,
 )
 
+# ZStack's name for the texts of user tags.
+USER_TAG = "__userTag__"
+
 
 def _quote(text: str) -> str:
     """The text as a value that means just that text."""
@@ -39,6 +42,16 @@ _SPECIAL: dict[str, Callable[[str, str], str]] = {
 }
 
 
+def _tagged(name: str, operator: str | None, value: str, null: str | None) -> str:
+    """A negation is also true of what has no tag, or another one besides."""
+    if operator is None:
+        return f"{name} {'!=' if '!' in str(null) or 'not' in str(null) else '='} null"
+    positive = {"!=": "=", "!~=": "~=", "!?=": "?="}.get(operator, operator)
+    special = _SPECIAL.get(positive)
+    term = special(name, value) if special else f"{name} {positive} {_quote(value)}"
+    return term if positive == operator else f"NOT ({term})"
+
+
 def _term(condition: str, position: int) -> str:
     match = _CONDITION.fullmatch(condition)
     if match is None:
@@ -47,6 +60,8 @@ def _term(condition: str, position: int) -> str:
             position,
         )
     name, operator, value = match["name"], match["operator"], match["value"]
+    if name.split(".")[-1] == USER_TAG:
+        return _tagged(name.removesuffix(USER_TAG) + "tag", operator, value, match["null"])
     if operator is None:
         return f"{name} {'!=' if '!' in match['null'] or 'not' in match['null'] else '='} null"
     special = _SPECIAL.get(operator)

@@ -30,6 +30,13 @@ def _family(kind: str, extends: Mapping[str, str]) -> Iterator[tuple[Relation, t
         yield Relation(child, child, "uuid"), ()
 
 
+def _tags(kind: str, kinds: frozenset[str]) -> Iterator[tuple[Relation, tuple[str, ...]]]:
+    """A user tag can be on any kind, and names it by no reference of its own; tags are not tagged."""
+    if "user_tag" in kinds and kind not in ("tag", "user_tag"):
+        yield Relation("user_tags", "user_tag", "resource_uuid", reverse=True), ("user_tag",)
+        yield Relation("tag", "user_tag", "resource_uuid", reverse=True, leaf="tag"), ()
+
+
 def relations_of_part(part: Group, kinds: frozenset[str]) -> dict[str, Relation]:
     """Relations of a list of parts: vm_nics.l3_network."""
     return _named(_forward(references(part, kinds)), part, {})
@@ -44,6 +51,7 @@ def relations_of_kind(
     ancestry = {kind, *([extends[kind]] if kind in extends else [])}
     derived = list(_forward(references(groups[kind], kinds)))
     derived += _family(kind, extends)
+    derived += _tags(kind, kinds)
     for other in sorted(kinds):
         derived += _reverse(other, [ref for ref in references(groups[other], kinds) if ref.target in ancestry])
     return _named(derived, groups[kind], declared)

@@ -18,6 +18,8 @@ class Relation:
     target: str
     path: str
     reverse: bool = False
+    # Where the relation stands for one field of what it leads to: tag for the texts of user tags.
+    leaf: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,18 @@ async def populated(directory: Path, sshd: PrivateSshd) -> AsyncIterator[Populat
             made.add("job", vm.job_uuid)
             made.add("volume", found.root_volume_uuid)
             made.add("account", owner_uuid)
+            await _tags(made)
             sessions = await owner.call("QuerySession")
             made.add("session", sessions.inventories[0].uuid)
             yield made
+
+
+async def _tags(made: Populated) -> None:
+    owner, vm = made.owner, made.uuids["vm_instance"]
+    tag = await owner.call("CreateTag", name="tag of the owner")
+    made.add("tag", tag.inventory.uuid)
+    on = await owner.call("CreateUserTag", tag="lab1", resource_type="VmInstanceVO", resource_uuid=vm)
+    made.add("user_tag", on.inventory.uuid)
 
 
 async def _storage(made: Populated, directory: Path, sshd: PrivateSshd) -> None:

@@ -23,7 +23,19 @@ __all__ = ["sshd"]
 pytestmark = pytest.mark.real
 RPCS = [rpc for name, rpc in sorted(rpcs().items()) if rpc.access != o.ACCESS_AGENT and name != "Enroll"]
 # Kinds that the owner of a VM has, or that are shared with it; and parts of these.
-OWNED = ("account", "image", "instance_offering", "ip_range", "job", "l3_network", "session", "vm_instance", "volume")
+OWNED = (
+    "account",
+    "image",
+    "instance_offering",
+    "ip_range",
+    "job",
+    "l3_network",
+    "session",
+    "tag",
+    "user_tag",
+    "vm_instance",
+    "volume",
+)
 # What ends the session of the caller, or shows nothing of others.
 OWN_SESSION = ("LogOut", "RenewSession", "LogInByAccount")
 # Whoever shares names accounts that it can't see; a uuid that was told by its owner tells nothing new (ACC-09).

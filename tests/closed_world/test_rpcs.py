@@ -29,6 +29,7 @@ SECRETS = re.compile(r".*(password|secret|private_key|token|credential).*")
 FREE_UUIDS = {
     "resource_uuid": "chosen by the caller, or of any kind",
     "resource_uuids": "of any kind",
+    "DeleteTagRequest.uuid": "of a tag or of a user tag",
     "ShareResourceRequest.account_uuids": "a reference, see the proto",
     "RevokeResourceSharingRequest.account_uuids": "an account that is gone may be taken off the list",
 }

@@ -20,6 +20,7 @@ from zcloud.v1 import (
     l3_network_pb2,
     primary_storage_pb2,
     sftp_backup_storage_pb2,
+    user_tag_pb2,
     vm_instance_pb2,
     volume_pb2,
     zone_pb2,
@@ -185,6 +186,16 @@ class Maker:
             self.time(step.finish_date)
         self.fill("job", job)
 
+    def user_tag(self) -> None:
+        """On anything, or on what is gone."""
+        kind = self.random.choice(["vm_instance", "vm_instance", "image", "host", "backup_storage", "l3_network"])
+        tag = user_tag_pb2.UserTag(
+            tag=self.text() or "retired",
+            resource_uuid=self.reference(kind),
+            type=self.enum(user_tag_pb2.UserTag, "type"),
+        )
+        self.fill("user_tag", tag)
+
 
 def make_world(seed: int) -> World:
     """Some dozens of resources of the kinds that refer to each other most."""
@@ -211,4 +222,6 @@ def make_world(seed: int) -> World:
     for _ in some(12):
         make.vm_instance()
         make.job()
+    for _ in some(20):
+        make.user_tag()
     return make.world

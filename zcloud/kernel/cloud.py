@@ -17,6 +17,7 @@ from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.ids import Ids, RandomIds
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
+from zcloud.kernel.settle import settle
 from zcloud.kernel.unit import Unit
 
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class Cloud:
             unit = Unit(self, context, max(self.clock.now(), self._last_time + 1))
             moves = self._moves
             value = await body(unit)
+            await settle(unit)
             if dry_run:
                 return Decision(value, self._records(unit, unit.now), self.log.head)
             if not self._still_current(unit, moves):

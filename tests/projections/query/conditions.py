@@ -15,10 +15,13 @@ PATHS: dict[str, list[str]] = {
         "image.platform", "image.name", "image.copies.install_path", "image.copies.backup_storage.name", "host",
         "host.cluster.zone.name", "last_host.status", "volumes.size", "volume.name", "l3_networks.system",
         "l3_networks.dns_domain",
+        "tag", "tag", "user_tags.type", "host.tag", "image.tag", "user_tags",
     ],
     "backup_storage": ["state", "total_capacity", "attached_zone_uuids", "zone.name", "zone.state", "image.platform",
-        "image.copies.status", "sftp_backup_storage", "sftp_backup_storage.username", "image.vm_instances.cpu_num"],
-    "sftp_backup_storage": ["ssh_port", "username", "backup_storage.state", "images.name", "images.size"],
+        "image.copies.status", "sftp_backup_storage", "sftp_backup_storage.username", "image.vm_instances.cpu_num",
+        "tag", "image.tag"],
+    "sftp_backup_storage": ["ssh_port", "username", "backup_storage.state", "images.name", "images.size", "tag",
+        "backup_storage.tag"],
     "l3_network": ["dns", "system", "dns_domain", "vm_instances.state", "vm_instances.cpu_num", "ip_ranges",
         "ip_ranges.available_ips", "create_date"],
     "job": ["state", "cancel_requested", "percent", "steps", "steps.name", "steps.state", "steps.finish_date", "name"],
@@ -33,6 +36,8 @@ PATHS: dict[str, list[str]] = {
 
 def _leaves(world: World, kind: str, path: list[str]) -> tuple[Any, list[Any]]:
     """The descriptor of the field that a path ends in (None for a part or a relation), and values it has there."""
+    if path[-1] == "tag":
+        path = [*path[:-1], "user_tags", "tag"]
     here: list[tuple[str, Any]] = [(kind, message) for message in world.resources[kind]]
     for name in path[:-1]:
         following: list[tuple[str, Any]] = []

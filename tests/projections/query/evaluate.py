@@ -21,6 +21,7 @@ def _back(kind: str, reference: str) -> tuple[str, Found]:
     return kind, lambda world, own: [m for m in world.resources[kind] if getattr(m, reference) == own.uuid]
 
 
+TAGGED = ("vm_instance", "image", "host", "backup_storage", "sftp_backup_storage", "l3_network")
 # (kind or part, name) to the kind that it leads to, and which of its resources.
 RELATIONS: dict[tuple[str, str], tuple[str, Found]] = {
     ("vm_instance", "image"): _one("image", "image_uuid"),
@@ -75,6 +76,7 @@ RELATIONS: dict[tuple[str, str], tuple[str, Found]] = {
         lambda w, i: [s for s in w.resources["backup_storage"] if s.uuid in [c.backup_storage_uuid for c in i.copies]],
     ),
     ("volume", "vm_instance"): _one("vm_instance", "vm_instance_uuid"),
+    **{(kind, "user_tags"): _back("user_tag", "resource_uuid") for kind in TAGGED},
 }  # fmt: skip
 
 PARTS = {"vm_nics", "copies", "steps"}
@@ -170,6 +172,9 @@ def holds(value: Any, operator: str, wanted: Any, inside: bool = True) -> bool:
 
 def _walk(sight: Sight, kind: str, message: Any, term: Term, path: tuple[str, ...]) -> bool:
     name, *rest = path
+    if name == "tag" and kind in TAGGED:
+        asks_for_any = term.value is None or term.value == ("", "")
+        name, rest = "user_tags", [] if asks_for_any else ["tag"]
     reached: list[tuple[str, Any]] | None = None
     if name in PARTS and (kind, name) not in RELATIONS:
         reached = [(name, part) for part in getattr(message, name)]

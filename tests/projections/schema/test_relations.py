@@ -48,7 +48,8 @@ def test_derived(kind: str, name: str, target: str, path: str, reverse: bool) ->
 
 def test_a_uuid_of_no_known_kind_is_no_relation() -> None:
     assert "resource" not in MODELS.relations("job")
-    assert set(MODELS.relations("ip_range")) == {"account", "l3_network", "vm_instances", "vm_instance"}
+    of_any_kind = {"user_tags", "user_tag", "tag"}
+    assert set(MODELS.relations("ip_range")) == {"account", "l3_network", "vm_instances", "vm_instance", *of_any_kind}
 
 
 def test_declared_relations_come_before_derived_ones() -> None:
