@@ -21,8 +21,10 @@ RETRY_SECONDS = 1.0
 class Follower(ABC):
     """What queries see of whoever fills the read models."""
 
-    def __init__(self, source: Log) -> None:
+    def __init__(self, source: Log, writes: Callable[[], bool] = lambda: True) -> None:
+        """writes: whether it is this node, of several, that fills them now."""
         self.position = 0
+        self._writes = writes
         self.listeners: list[Callable[[int], None]] = []
         self._log = source
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -42,6 +44,10 @@ class Follower(ABC):
             self._waiting.append((position, future))
             await future
 
+    async def caught_up(self) -> None:
+        """Return when everything that any node had answered is in the read models."""
+        await self.reached(await self._log.newest())
+
     def _at(self, position: int) -> None:
         self.position = position
         for wanted, future in self._waiting:
@@ -55,8 +61,8 @@ class Follower(ABC):
 class ThreadFollower(Follower):
     """In a thread of this process: for tests and small tools."""
 
-    def __init__(self, source: Log, projector: Projector) -> None:
-        super().__init__(source)
+    def __init__(self, source: Log, projector: Projector, writes: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(source, writes)
         self.projector = projector
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="follower")
@@ -79,7 +85,10 @@ class ThreadFollower(Follower):
         while True:
             self._wake.clear()
             try:
-                more = await loop.run_in_executor(self._thread, self.projector.advance)
+                if self._writes():
+                    more = await loop.run_in_executor(self._thread, self.projector.advance)
+                else:
+                    more = await loop.run_in_executor(self._thread, self.projector.watch, self._log.head)
             except Exception:
                 log.exception("the read models could not be written; trying again")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -94,15 +103,15 @@ class ThreadFollower(Follower):
 class ProcessFollower(Follower):
     """In a process of its own, on a core of its own: folding must not take the interpreter from those who decide.
 
-    It is told how far the log is by a line on its standard input, and says how far it is on its standard output. When
-    it dies it is started again; when this process dies its input ends, and so does it.
+    It is told how far the log is, and whether to write, by a line on its standard input, and says how far it is on its
+    standard output. When it dies it is started again; when this process dies its input ends, and so does it.
     """
 
-    def __init__(self, source: Log, directory: Path, store: str) -> None:
-        super().__init__(source)
+    def __init__(self, source: Log, directory: Path, store: str, writes: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(source, writes)
         self._arguments = ["--data", str(directory), "--store", store]
         self._worker: asyncio.subprocess.Process | None = None
-        self._told = -1
+        self._told = (-1, False)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -126,12 +135,13 @@ class ProcessFollower(Follower):
 
     def _tell(self) -> None:
         worker = self._worker
-        if worker is None or worker.stdin is None or self._log.head == self._told:
+        word = (self._log.head, self._writes())
+        if worker is None or worker.stdin is None or word == self._told:
             return
         # A worker that is busy reads all that gathered at once; each line is the newest word.
         if worker.stdin.transport.get_write_buffer_size() < 4096:
-            self._told = self._log.head
-            worker.stdin.write(b"%d\n" % self._told)
+            self._told = word
+            worker.stdin.write(b"%d %d\n" % word)
 
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         while True:
@@ -144,7 +154,7 @@ class ProcessFollower(Follower):
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is the node's to answer
             )
-            self._told = -1
+            self._told = (-1, False)
             self._tell()
             assert self._worker.stdout is not None
             while line := await self._worker.stdout.readline():

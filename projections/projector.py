@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select, text
 
 from projections.audit import AuditIndex
 from projections.model import Rows
@@ -17,7 +19,11 @@ from zcloud.kernel.resource import Resource
 from zcloud.kernel.store import Store
 from zcloud.v1 import options_pb2
 
+log = logging.getLogger(__name__)
 BATCH = 2000
+# How long the node that writes may stand still before another one writes, and how often that is looked at.
+PATIENCE_SECONDS = 1.0
+WATCH_SECONDS = 0.01
 CACHED = 100_000
 
 metadata = MetaData()
@@ -44,6 +50,8 @@ class Projector:
         self._store = store
         self._views: OrderedDict[str, View] = OrderedDict()
         self._audit = AuditIndex()
+        # Whether what is in memory was not written.
+        self._dirty = False
 
     def _fingerprint(self) -> str:
         return "".join(sorted(model.fingerprint for model in self.models)) + self._audit.fingerprint
@@ -51,6 +59,8 @@ class Projector:
     def prepare(self) -> None:
         """Make the tables, or find where they are."""
         with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # nodes that start together
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('zcloud_views.tables'))"))
             metadata.create_all(connection)
             row = connection.execute(select(progress).where(progress.c.name == "models")).one_or_none()
             if row is None or row.fingerprint != self._fingerprint() or row.position > self._store.head():
@@ -76,6 +86,7 @@ class Projector:
         records = self._store.read_all(self.position, limit)
         if not records:
             return False
+        self._dirty = True
         touched: dict[str, View] = {}
         lives: dict[str, set[str]] = {}
         for record in records:
@@ -84,10 +95,10 @@ class Projector:
             if view.main is not None:
                 lives.setdefault(view.uuid, set()).add(view.main.kind)
         with self.engine.begin() as connection:
+            self._pass(connection, records[-1].position)  # first: of two that write, one waits here and then goes back
             self._write(connection, touched, lives)
             self._audit.write(connection, records)
-            self._pass(connection, records[-1].position)
-        self.position = records[-1].position
+        self.position, self._dirty = records[-1].position, False
         while len(self._views) > CACHED:
             self._views.popitem(last=False)
         return True
@@ -97,11 +108,30 @@ class Projector:
         if connection.execute(mine.values(position=position)).rowcount != 1:
             raise Overtaken(f"the read models are no longer at position {self.position}")
 
+    def watch(self, head: int, patience: float = PATIENCE_SECONDS) -> bool:
+        """While another node writes: return when it has come on. When it stands still, do what it should do.
+
+        False when it has come as far as the head.
+        """
+        before, until = self.position, time.monotonic() + patience
+        while True:
+            self.resume()
+            if self.position >= head:
+                return False
+            if self.position != before:
+                return True
+            if time.monotonic() > until:
+                log.warning("nobody fills the read models: this node does, from position %d", self.position)
+                return self.advance()
+            time.sleep(WATCH_SECONDS)
+
     def resume(self) -> None:
         """After a failure: what is in memory may be ahead of the tables, or behind them."""
-        self._views.clear()
         with self.engine.connect() as connection:
-            self.position = connection.execute(select(progress.c.position)).scalar_one()
+            position = connection.execute(select(progress.c.position)).scalar_one()
+        if position != self.position or self._dirty:
+            self._views.clear()
+        self.position, self._dirty = position, False
 
     def _take(self, record: Record) -> View:
         uuid, stream = record.resource_uuid, str(record.originator_id)

@@ -1,7 +1,7 @@
 """The process that fills the read models: python -m projections.worker --data DIR [--store postgresql://…].
 
-Reads how far the log is, line by line, from its standard input; writes how far it is to its standard output; ends
-when its input does.
+Reads how far the log is, and whether it is the one that writes (0 or 1), line by line, from its standard input; writes
+how far it is to its standard output; ends when its input does.
 """
 
 from __future__ import annotations
@@ -45,20 +45,24 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _say(projector.position)
         for line in sys.stdin:
-            _follow(projector, int(line))
+            head, _, writes = line.partition(" ")
+            _follow(projector, int(head), writes=writes.strip() != "0")
     except BrokenPipeError:
         return 1  # the node is gone; what is not folded is folded at the next start
     return 0
 
 
-def _follow(projector: Projector, head: int) -> None:
+def _follow(projector: Projector, head: int, *, writes: bool) -> None:
     """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is."""
     parent = os.getppid()
     while projector.position < head:
         if os.getppid() != parent:
             raise BrokenPipeError("the node is gone")
         try:
-            projector.advance()
+            if writes:
+                projector.advance()
+            else:
+                projector.watch(head)
         except Exception:
             log.exception("the read models could not be written; trying again")
             time.sleep(RETRY_SECONDS)

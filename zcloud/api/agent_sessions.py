@@ -73,6 +73,9 @@ class AgentSessions:
 
     # -- transport
 
+    def reaches(self, target: str) -> bool:
+        return target in self._sessions
+
     def send(self, sending: Sending) -> None:
         """To the agent when it is there; when it connects it is sent what is pending."""
         task = task_of(sending)
@@ -102,6 +105,11 @@ class AgentSessions:
 
     # -- sessions
 
+    @property
+    def count(self) -> int:
+        """How many are connected here."""
+        return len(self._sessions)
+
     def connected(self, host_uuid: str) -> AgentSession | None:
         """The session of a host, if it has one."""
         return self._sessions.get(host_uuid)
@@ -121,8 +129,7 @@ class AgentSessions:
     def resend(self, host_uuid: str) -> None:
         """Send a host that has just connected what is pending for it."""
         assert self.runner is not None
-        for sending in self.runner.pending_for(host_uuid):
-            self.send(sending)
+        self.runner.agent_connected(host_uuid)
 
     def remove(self, session: AgentSession) -> bool:
         """Whether it was the host's newest session."""

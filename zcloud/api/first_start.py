@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,18 @@ async def _make_admin(node: Any) -> None:
     password = _write(path, token(18))
     hashed = await hash_password(password)
 
-    async def make(unit: Unit) -> None:
+    async def make(unit: Unit) -> bool:
         if await unit.find(Account, ADMIN_UUID) is not None:
-            return
+            return False
         account = await unit.new(Account, ADMIN_UUID)
         account.create(name=NAME, password_hash=hashed, type=AccountType.ADMIN)
         name = await unit.new(LoginName, LoginName.uuid_of(NAME))
         name.create(name=NAME, account=ADMIN_UUID)
+        return True
 
-    await node.cloud.decide(Context(actor=SYSTEM, origin="first_start", reason="the cloud's first start"), make)
+    context = Context(actor=SYSTEM, origin="first_start", reason="the cloud's first start")
+    if not (await node.cloud.decide(context, make)).value:
+        await asyncio.to_thread(path.unlink)  # another node has started first, and has the password
 
 
 def _write(path: Path, password: str) -> str:

@@ -25,19 +25,20 @@ from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
 from zcloud.api.calls import Calls
+from zcloud.api.current import Current
+from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
 from zcloud.api.growth import Growth
-from zcloud.api.pki import Authority
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server, load_handlers
 from zcloud.api.views import Views
 from zcloud.kernel import failpoint
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.job import ENDED
+from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Record
 from zcloud.kernel.runner import Runner
 from zcloud.kernel.store import open_store
-from zcloud.kernel.vault import Vault
 from zcloud.processes.infrastructure.host_watch import HostWatch
 from zcloud.processes.watch import WATCHES
 from zcloud.v1 import options_pb2
@@ -55,31 +56,44 @@ def load_everything() -> None:
 class Node:
     """zcloud serve, without its command line. directory holds the log, the read models, keys and certificates.
 
-    store: postgresql://… when log and read models lie there, and not in the directory. Several nodes may then write
-    the same log and stay right; sharing out jobs, agents and the read models' writing among them is still to come.
+    store: postgresql://… when log and read models lie there, and not in the directory. Any number of nodes may then
+    serve the same cloud, each with a name and a directory of its own; lease: seconds after which the others see to the
+    work of one that is gone. vault_key: the file with the key that all of them must have, else it is in the directory.
     follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
     def __init__(
-        self, directory: Path, agent_base: str = AGENT_BASE, store: str = "", *, follow_apart: bool = False
+        self,
+        directory: Path,
+        agent_base: str = AGENT_BASE,
+        store: str = "",
+        *,
+        follow_apart: bool = False,
+        name: str = "",
+        lease: float = LEASE_SECONDS,
+        vault_key: Path | None = None,
     ) -> None:
         load_everything()
         load_handlers()
         failpoint.arm_from_environment()
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.vault = Vault.at(directory / "vault.key")
-        self.authority = Authority(directory / "pki")
         self.recorder = open_store(directory, store)
-        self.cloud = Cloud(Log(self.recorder))
+        self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
+        self.authority = open_authority(directory / "pki", self.vault, self.recorder)
+        self.cluster = Cluster(directory, store, name, lease, lambda: facts_of(self))
+        leases = self.cluster.leases
+        self.cloud = Cloud(Log(self.recorder), leases=leases)
+        self.cloud.log.together = lambda: leases.together
         self.models = ReadModels.of_api(MetaData())
         self.engine = open_engine(directory, store)
         self.follower: Follower = (
-            ProcessFollower(self.cloud.log, directory, store)
+            ProcessFollower(self.cloud.log, directory, store, self._writes)
             if follow_apart
-            else ThreadFollower(self.cloud.log, Projector(self.recorder, self.engine, self.models))
+            else ThreadFollower(self.cloud.log, Projector(self.recorder, self.engine, self.models), self._writes)
         )
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
+        self.current = Current(self)
         self.past = Past(self.recorder, self.models)
         self.history = History(self.recorder)
         self.calls = Calls(self, apart=follow_apart)
@@ -87,26 +101,29 @@ class Node:
         self.growth = Growth(self.cloud.log)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
-        self.hosts = HostWatch(self.cloud, lambda uuid: self.agents.connected(uuid) is not None, self.agents.is_well)
+        self.hosts = HostWatch(self.cloud, self.agents.reaches, self.agents.is_well, self.cluster.table)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors, probe=self.agents.probe)
         self.watches = [made(self.cloud) for made in WATCHES]
-        # Request ids that are under way, by account: the lock, and how many hold it or wait.
-        self.requests: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
+        # Request ids that are under way, by account, and who waits for them.
+        self.requests: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self.door: AgentDoor | None = None
         self.server: Server | None = None
         self.address = ""
+
+    def _writes(self) -> bool:
+        return self.cloud.leases.owns("read models")
 
     def doors(self) -> dict[str, str]:
         """What an agent must know to find this node and to trust it."""
         assert self.door is not None
         return {
             "ca_fingerprint": self.authority.fingerprint,
-            "enroll_endpoint": self.door.enroll_endpoint,
-            "agent_endpoint": self.door.agent_endpoint,
+            "enroll_endpoint": self.cluster.endpoints("enroll_endpoint", self.door.enroll_endpoint),
+            "agent_endpoint": self.cluster.endpoints("agent_endpoint", self.door.agent_endpoint),
         }
 
     async def _active_jobs(self) -> list[str]:
-        await self.follower.reached(self.cloud.log.head)
+        await self.follower.caught_up()
         table = self.models["job"].table
         with self.engine.connect() as connection:
             ended = [state.value for state in ENDED]
@@ -115,6 +132,7 @@ class Node:
     async def start(self, listen: str, agents: str = "127.0.0.1:0", enrolment: str = "127.0.0.1:0") -> None:
         """Begin to serve. Addresses are host:port, port 0 for any; agents must be able to reach theirs."""
         self.cloud.log.start()
+        await self.cluster.start()
         await self.follower.start()
         await first_start.run(self)
         await self.calls.start()
@@ -123,7 +141,8 @@ class Node:
         await self.runner.start()
         self.cloud.log.listen(self._forget_removed)
         await self.door.start(agents, enrolment)
-        self.hosts.start(await self.views.where("host"))
+        self.hosts.start(lambda: self.views.where("host"))
+        self.cluster.on_gone(lambda _: self.hosts.sweep())
         self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
@@ -145,6 +164,7 @@ class Node:
             await watch.close()
         await self.hosts.close()
         await self.runner.close()
+        await self.cluster.close()
         await self.agents.close()
         if self.door is not None:
             await self.door.stop()
@@ -155,3 +175,4 @@ class Node:
         await self.proof.close()
         self.engine.dispose()
         self.recorder.close()
+        self.cluster.dispose()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -69,28 +67,25 @@ async def run_command(call: Call, handler: Command, request: Message) -> tuple[b
     if not call.context.request_id:
         return await _decide(call, handler, request)
     # A second call with the same id, while the first is under way, would be refused for what the first has made.
-    async with _one_at_a_time(call.node, (call.actor.account_uuid, call.context.request_id)):
-        return await _decide(call, handler, request)
-
-
-@asynccontextmanager
-async def _one_at_a_time(node: Any, key: tuple[str, str]) -> AsyncIterator[None]:
-    lock, waiting = node.requests.get(key, (None, 0))
-    lock = lock or asyncio.Lock()
-    node.requests[key] = (lock, waiting + 1)
+    under_way, key = call.node.requests, (call.context.actor.account_uuid, call.context.request_id)
+    while (waiting := under_way.get(key)) is not None:
+        turn = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        await turn
+    under_way[key] = []
     try:
-        async with lock:
-            yield
+        return await _decide(call, handler, request)
     finally:
-        waiting = node.requests[key][1] - 1
-        if waiting:
-            node.requests[key] = (lock, waiting)
-        else:
-            del node.requests[key]
+        for turn in under_way.pop(key):
+            if not turn.done():
+                turn.set_result(None)
 
 
-async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:
-    body_hash = call.node.vault.digest(call.rpc.name.encode() + b"\0" + request.SerializeToString(deterministic=True))
+async def _decide(call: Call, handler: Command, request: Message, *, again: bool = False) -> tuple[bytes, int]:
+    body_hash = b""
+    if call.context.request_id:
+        told = call.rpc.name.encode() + b"\0" + request.SerializeToString(deterministic=True)
+        body_hash = call.node.vault.digest(told)
 
     async def body(unit: Unit) -> Message:
         await check_references(call, unit, request)
@@ -111,9 +106,11 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
 
     try:
         decision = await call.node.cloud.decide(call.context, body, dry_run=call.validate_only, answer=answer)
-    except (RequestTaken, Refused):
+    except (RequestTaken, Refused) as error:
         # A retry is rare, and looked for only where it shows: the id is taken, or what the first made is in the way.
         first = _first_answer(call, body_hash) if call.context.request_id and not call.validate_only else None
+        if first is None and isinstance(error, Refused) and not again and await _was_behind(call.node):
+            return await _decide(call, handler, request, again=True)
         if first is None:
             raise
         return first
@@ -123,6 +120,13 @@ async def _decide(call: Call, handler: Command, request: Message) -> tuple[bytes
         moments.move(decision.value, decision.decided, decision.records[0].time)
         call.records = decision.records
     return decision.value.SerializeToString(), decision.position
+
+
+async def _was_behind(node: Any) -> bool:
+    """Whether other nodes had written what this one did not know yet: a refusal for what has changed would be wrong."""
+    log_ = node.cloud.log
+    before = log_.head
+    return log_.together() and await log_.newest() != before
 
 
 def _first_answer(call: Call, body_hash: bytes) -> tuple[bytes, int] | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
+from google.protobuf.internal.encoder import TagBytes, _VarintBytes
+from google.protobuf.internal.wire_format import WIRETYPE_LENGTH_DELIMITED
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from projections.query.errors import QueryError
 from projections.query.group import Groups, group
-from projections.query.query import Page, get, run
+from projections.query.query import Page, run
 from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import Query
@@ -31,31 +34,30 @@ def handler_of(rpc: Rpc) -> Query | None:
     return None
 
 
-async def fetch(call: Call, kind: str, uuid: str, moment: Moment | None = None) -> Message:
-    """One resource by uuid, as far as the caller may see it, now or at a moment; raises NOT_FOUND."""
+async def fetch(call: Call, kind: str, uuid: str, moment: Moment | None = None) -> bytes:
+    """The message of one resource, as far as the caller may see it, now or at a moment; raises NOT_FOUND."""
     node = call.node
     if moment is not None:
         found = await node.past.get(kind, uuid, moment.position, call.viewer)
+        document = None if found is None else found.SerializeToString()
     else:
-        await node.follower.reached(node.cloud.log.head)
-
-        def read() -> Message | None:
-            with node.engine.connect() as connection:
-                return get(connection, node.models[kind], node.models, uuid, call.viewer)
-
-        found = await asyncio.to_thread(read)
-    if found is None:
+        await node.cloud.log.newest()
+        document = await node.current.get(kind, uuid, call.viewer)
+    if document is None:
         raise not_found(kind, uuid)
-    return found
+    return document
 
 
-async def read_one(call: Call, request: Any) -> Message:
-    """Get<Noun>."""
+async def read_one(call: Call, request: Any) -> bytes:
+    """Get<Noun>: the response is the resource as field `inventory`, and need not be parsed to be sent."""
     rules.check(request)
-    response = call.rpc.response()
-    found = await fetch(call, call.rpc.kind, request.uuid, await moment_of(call, request))
-    response.inventory.CopyFrom(found)  # type: ignore[attr-defined]
-    return response
+    document = await fetch(call, call.rpc.kind, request.uuid, await moment_of(call, request))
+    return _head(call.rpc.response) + _VarintBytes(len(document)) + document
+
+
+@cache
+def _head(response: type[Message]) -> bytes:
+    return TagBytes(response.DESCRIPTOR.fields_by_name["inventory"].number, WIRETYPE_LENGTH_DELIMITED)
 
 
 async def read_many(call: Call, request: Any) -> Message:
@@ -128,7 +130,7 @@ async def answer(call: Call, kind: str, filter: str, moment: Moment | None, ask:
     try:
         if moment is not None:
             return await node.past.ask(kind, filter, moment.position, call.viewer, ask)
-        await node.follower.reached(node.cloud.log.head)
+        await node.follower.caught_up()
 
         def read() -> T:
             with node.engine.connect() as connection:

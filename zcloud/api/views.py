@@ -76,7 +76,7 @@ class Views:
         return [model.kind for model in self._models]
 
     async def _scalars(self, statement: Any) -> list[str]:
-        await self._follower.reached(self._cloud.log.head)
+        await self._follower.caught_up()
 
         def read() -> list[str]:
             with self._engine.connect() as connection:
@@ -85,7 +85,7 @@ class Views:
         return await asyncio.to_thread(read)
 
     async def _all(self, statement: Any) -> list[dict[str, Any]]:
-        await self._follower.reached(self._cloud.log.head)
+        await self._follower.caught_up()
 
         def read() -> list[dict[str, Any]]:
             with self._engine.connect() as connection:

@@ -15,6 +15,7 @@ from agents.runtime.journal import JournalError
 from zcloud.api.node import Node
 from zcloud.api.server import Undeclared
 from zcloud.cli.errors import CliError
+from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.store import POSTGRESQL, StoreAway
 
 
@@ -33,6 +34,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--listen-enrolment", default="127.0.0.1:50053", help="address of agents' enrolment (TLS)")
     parser.add_argument(
         "--agent-base", default=AGENT_BASE, help=f"directory on hosts for agents (default: {AGENT_BASE})"
+    )
+    parser.add_argument(
+        "--node-name",
+        default=os.environ.get("ZCLOUD_NODE_NAME", ""),
+        help="of several nodes on one store, this one's name (default: made of the machine's name and --data)",
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=float(os.environ.get("ZCLOUD_LEASE", LEASE_SECONDS)),
+        help=f"seconds after which other nodes see to the work of one that is gone (default: {LEASE_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--vault-key",
+        type=Path,
+        default=os.environ.get("ZCLOUD_VAULT_KEY") or None,
+        help="file with the key that seals secrets, the same on every node (default: vault.key under --data)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
@@ -53,7 +71,15 @@ def main(argv: list[str]) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    node = Node(Path(options.data), options.agent_base, options.store, follow_apart=True)
+    node = Node(
+        Path(options.data),
+        options.agent_base,
+        options.store,
+        follow_apart=True,
+        name=options.node_name,
+        lease=options.lease,
+        vault_key=options.vault_key,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from zcloud.kernel.clock import Clock, SystemClock
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.ids import Ids, RandomIds
+from zcloud.kernel.leases import Leases, SoleOwner
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
 from zcloud.kernel.settle import settle
@@ -41,13 +42,18 @@ class Decision:
 class Cloud:
     """The write side of one node."""
 
-    def __init__(self, log: Log, clock: Clock | None = None, ids: Ids | None = None) -> None:
+    def __init__(
+        self, log: Log, clock: Clock | None = None, ids: Ids | None = None, leases: Leases | None = None
+    ) -> None:
         self.log = log
+        self.leases: Leases = leases or SoleOwner()
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or RandomIds()
         self.ports: dict[str, Any] = {}
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
         self._last_time = log.recorder.last_time()
+        # Stream -> the newest decision on it that is not in the log yet.
+        self._unwritten: dict[str, asyncio.Future[list[Record]]] = {}
         # Stream -> when the store last changed the time of what is cached, counted.
         self._moved: OrderedDict[str, int] = OrderedDict()
         self._moves = 0
@@ -84,15 +90,18 @@ class Cloud:
         *,
         dry_run: bool = False,
         answer: Callable[[Unit, T], RequestRecord | None] | None = None,
+        fenced: str = "",
     ) -> Decision:
         """Run the body on fresh aggregates until what it decides can be written, and wait until it is durable.
 
         dry_run writes nothing and gives the records that would have been written. answer makes the record by
-        which a retry gets the same answer. Raises Refused, also ABORTED after too many conflicts.
+        which a retry gets the same answer. fenced: the key of the work that this belongs to; it is written only while
+        that work is this node's. Raises Refused, also ABORTED after too many conflicts.
         """
         for _ in range(ATTEMPTS):
             unit = Unit(self, context, max(self.clock.now(), self._last_time + 1))
             moves = self._moves
+            fence = self.leases.fence(fenced) if fenced else None
             value = await body(unit)
             await settle(unit)
             if dry_run:
@@ -101,17 +110,39 @@ class Cloud:
                 continue
             request = answer(unit, value) if answer is not None else None
             append = self._prepare(unit, request)
+            append.fence = fence
             if not append.records and request is None:
                 return Decision(value, [], self.log.head)
             self._keep(unit)
             try:
-                records = await _outcome(self.log.submit(append))
+                records = await _outcome(self._submit(append))
             except Conflict:
                 continue
             return Decision(value, records, records[-1].position if records else self.log.head, unit.now)
         raise Refused(
             Code.ABORTED, Reason.VERSION_MOVED, "others keep changing the same resources; try again in a moment"
         )
+
+    def _submit(self, append: Append) -> asyncio.Future[list[Record]]:
+        written = self.log.submit(append)
+        streams = tuple(append.bases)
+        self._unwritten.update(dict.fromkeys(streams, written))
+
+        def done(_: object) -> None:
+            for stream in streams:
+                if self._unwritten.get(stream) is written:
+                    del self._unwritten[stream]
+
+        written.add_done_callback(done)
+        return written
+
+    async def written(self, streams: Iterable[str]) -> bool:
+        """Waits for what was decided on these streams and is on its way; whether all of it is in the log then."""
+        waiting = {self._unwritten[stream] for stream in streams if stream in self._unwritten}
+        if not waiting:
+            return True
+        await asyncio.wait(waiting)
+        return not any(append.cancelled() or append.exception() for append in waiting)
 
     def _still_current(self, unit: Unit, moves: int) -> bool:
         """Nothing that the unit read has moved on since it was read; what left the cache meanwhile is read again."""
@@ -221,6 +252,16 @@ class Cloud:
                 head = self._cache[stream]
                 if head is None or head.version < record.originator_version:
                     del self._cache[stream]
+                    if head is not None and head.version == record.originator_version - 1:
+                        self._follow(stream, head, record)
+
+    def _follow(self, stream: str, head: Aggregate, record: Record) -> None:
+        """Others change what this node has in memory: it need not be read again."""
+        event = events.decode(record.topic, record.schema, record.state)
+        if not event.begins:
+            moved = head.copy()
+            moved.fold(event, record.time)
+            self._cache[stream] = moved
 
 
 async def _outcome(written: asyncio.Future[list[Record]]) -> list[Record]:

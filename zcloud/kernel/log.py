@@ -18,6 +18,9 @@ from zcloud.kernel.store import RequestTaken, Store
 log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
 CATCH_UP_SECONDS = 1.0
+# How often the store is asked for what other nodes wrote: while there are others, and in case that one comes.
+FOLLOW_SECONDS = 0.015
+ALONE_SECONDS = 0.5
 
 
 class Log:
@@ -41,8 +44,13 @@ class Log:
         self._listeners: list[Callable[[list[Record]], None]] = []
         self._mourners: list[Callable[[Append, Exception], None]] = []
         self._movers: list[Callable[[Append, list[Record]], None]] = []
+        self._awaited: list[tuple[int, asyncio.Future[None]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._follower: threading.Thread | None = None
+        self._done = threading.Event()
+        # Whether other nodes are alive, which write too.
+        self.together: Callable[[], bool] = lambda: False
 
     # -- life
 
@@ -51,14 +59,19 @@ class Log:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._thread.start()
+        if self.recorder.shared:
+            self._follower = threading.Thread(target=self._follow, name="log-follower", daemon=True)
+            self._follower.start()
 
     def close(self) -> None:
         """Write what was submitted, then stop."""
         with self._ready:
             self._closing = True
             self._ready.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._done.set()
+        for thread in (self._thread, self._follower):
+            if thread is not None:
+                thread.join()
 
     def listen(self, listener: Callable[[list[Record]], None]) -> None:
         """Call it in the event loop with each committed batch, in order."""
@@ -201,6 +214,45 @@ class Log:
         if records:
             for listener in self._listeners:
                 listener(records)
+        for position, future in self._awaited:
+            if position <= before and not future.done():
+                future.set_result(None)
+        if self._awaited:
+            self._awaited = [wanted for wanted in self._awaited if not wanted[1].done()]
+
+    def _follow(self) -> None:
+        """Read what other nodes write. This one's own is told by the writer, so what is new is looked at twice."""
+        assert self._loop is not None
+        seen = 0
+        while not self._done.wait(FOLLOW_SECONDS if self.together() else ALONE_SECONDS):
+            try:
+                head = self.recorder.head()
+                if self.head < seen:
+                    found = self.recorder.read_all(self.head, LARGEST_BATCH)
+                    if found and not self._done.is_set():
+                        self._loop.call_soon_threadsafe(self._publish, found)
+                seen = head
+            except Refused as refused:
+                log.warning("other nodes' records are read later: %s", refused.message)
+                self._done.wait(CATCH_UP_SECONDS)
+            except Exception:
+                log.exception("other nodes' records could not be read")
+                self._done.wait(CATCH_UP_SECONDS)
+
+    async def newest(self) -> int:
+        """The position of all that was answered by any node before now; returns when this node knows it."""
+        if not self.together():
+            return self.head
+        position = await asyncio.to_thread(self.recorder.head)
+        await self.reached(position)
+        return position
+
+    async def reached(self, position: int) -> None:
+        """Return when this node has heard of everything up to a position."""
+        if self.head < position:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaited.append((position, future))
+            await future
 
     def _catch_up(self) -> None:
         """Publish what is in the log and was not."""

@@ -50,10 +50,12 @@ class RequestRecord:
 class Append:
     """What one decision writes: all of it or nothing.
 
-    bases: version of each written stream before; guards: versions of streams that were only read.
+    bases: version of each written stream before; guards: versions of streams that were only read; fence: partition
+    and epoch by which this node sees to it, where others might.
     """
 
     records: list[Record]
     bases: dict[str, int]
     guards: dict[str, int] = field(default_factory=dict)
     request: RequestRecord | None = None
+    fence: tuple[int, int] | None = None

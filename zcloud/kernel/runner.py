@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from zcloud.kernel import failpoint
 from zcloud.kernel.clock import SECOND
@@ -16,11 +15,14 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState, StepState
+from zcloud.kernel.leases import partition_of
+from zcloud.kernel.outcome import facts, fail_step, step_of
 from zcloud.kernel.record import Record
+from zcloud.kernel.relay import SETTLED, Relay
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.transport import Report, Sending, Transport
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, submit, workflow
+from zcloud.kernel.workflow import NODE, Step, SubJob, Task, submit, workflow
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
@@ -42,22 +44,57 @@ class Runner:
         self._wake: dict[str, asyncio.Event] = {}
         self._ended: dict[str, list[asyncio.Future[None]]] = {}
         self._closing = False
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._relay = Relay(cloud, transport, self._send_for, self._forget) if cloud.log.recorder.shared else None
 
     # -- life
 
     async def start(self) -> None:
         """Go on with every job that has not ended."""
         self.cloud.log.listen(self._on_committed)
-        for job_uuid in await self._active():
+        active = await self._active()
+        if self._relay is not None:
+            found = [await self.cloud.load(uuid) for uuid in active]
+            self._relay.start([job for job in found if isinstance(job, Job) and not job.ended])
+            self.cloud.leases.listen(self._on_change)
+        for job_uuid in active:
             self._drive(job_uuid)
 
     async def close(self) -> None:
         """Stop driving; what is pending stays pending in the log."""
         self._closing = True
-        drivers = list(self._drivers.values())
+        drivers = [*self._drivers.values(), *self._adopting]
         for driver in drivers:
             driver.cancel()
         await asyncio.gather(*drivers, return_exceptions=True)
+        if self._relay is not None:
+            await self._relay.close()
+
+    def _on_change(self, gained: frozenset[int], lost: frozenset[int]) -> None:
+        """Other nodes see to some jobs from now on, and this one to some of theirs."""
+        for job_uuid, driver in list(self._drivers.items()):
+            if partition_of(job_uuid) in lost:
+                driver.cancel()
+        for task_uuid, (job_uuid, sending) in list(self._pending.items()):
+            if partition_of(job_uuid) in lost and sending is not None and sending.target == NODE:
+                del self._pending[task_uuid]
+                self.transport.abort(NODE, task_uuid)  # who sees to the job now has its own agent do it
+        if gained and not self._closing:
+            task = asyncio.get_running_loop().create_task(self._adopt(gained), name="adopt-jobs")
+            self._adopting.add(task)
+            task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, parts: frozenset[int]) -> None:
+        while True:
+            try:
+                active = await self._active()
+                break
+            except Refused as refused:
+                log.warning("jobs of other nodes are taken over later: %s", refused.message)
+                await self.cloud.clock.sleep(RETRY_SECONDS)
+        for job_uuid in active:
+            if partition_of(job_uuid) in parts:
+                self._drive(job_uuid)
 
     def _on_committed(self, records: list[Record]) -> None:
         for record in records:
@@ -72,13 +109,15 @@ class Runner:
             elif record.topic in ("job.Started", "job.Retried", "job.StepSkipped", "job.CancelRequested"):
                 self._wake_up(job_uuid)
                 self._drive(job_uuid)
+            elif self._relay is not None and record.topic in SETTLED:
+                self._wake_up(job_uuid)  # the node that has the agent's session wrote the report down
 
     def _wake_up(self, job_uuid: str) -> None:
         if job_uuid in self._wake:
             self._wake[job_uuid].set()
 
     def _drive(self, job_uuid: str) -> None:
-        if self._closing:
+        if self._closing or not self.cloud.leases.owns(job_uuid):
             return
         if job_uuid in self._drivers:  # which may be about to end, with nothing to do: it looks once more
             self._again.add(job_uuid)
@@ -122,6 +161,30 @@ class Runner:
         """What an agent that has just connected must be sent (again)."""
         return [s for _, s in self._pending.values() if s is not None and s.target == target]
 
+    def agent_connected(self, target: str) -> None:
+        """It is sent what is pending for it, also of jobs that other nodes drive."""
+        for sending in self.pending_for(target):
+            self.transport.send(sending)
+        if self._relay is not None:
+            self._relay.connected(target)
+
+    async def _send_for(self, job_uuid: str, task_uuid: str) -> None:
+        """Another node's intent, for an agent that is connected here."""
+        job = await self.cloud.load(job_uuid)
+        if not isinstance(job, Job) or job.task_uuid != task_uuid:
+            return
+        sending = await self._sending(job)
+        if sending is not None:
+            self._pending[task_uuid] = (job_uuid, sending)
+            self.transport.send(sending)
+            if job.cancel_requested and not job.undoing:
+                self.transport.abort(job.target, task_uuid)
+
+    def _forget(self, task_uuid: str) -> None:
+        """Somebody has written down what came of it."""
+        job_uuid, _ = self._pending.pop(task_uuid, ("", None))
+        self.progress.pop(job_uuid, None)
+
     def on_progress(self, task_uuid: str, percent: int, detail: str) -> None:
         """Throttled by the agent; kept in memory only."""
         job_uuid, _ = self._pending.get(task_uuid, ("", None))
@@ -130,37 +193,41 @@ class Runner:
 
     async def on_report(self, task_uuid: str, report: Report) -> None:
         """Record a report; returns when it is durable. One that nobody waits for is dropped."""
-        job_uuid, _ = self._pending.get(task_uuid, ("", None))
+        job_uuid, sending = self._pending.get(task_uuid, ("", None))
         if not job_uuid:
             return
         failpoint.hit("report.before")
-        await self._record(job_uuid, task_uuid, report)
+        # What a host's agent says is so, whoever hears it; this node's own agent may not be the only one at work.
+        own = sending is not None and sending.target == NODE
+        await self._record(job_uuid, task_uuid, report, fenced=own)
         failpoint.hit("report.after")
         self._wake_up(job_uuid)
 
-    async def _record(self, job_uuid: str, task_uuid: str, report: Report) -> None:
+    async def _record(self, job_uuid: str, task_uuid: str, report: Report, *, fenced: bool = True) -> None:
         async def take(unit: Unit) -> None:
             job = await unit.get(Job, job_uuid)
             if job.task_uuid != task_uuid:
                 return
-            step = _step(job)
+            step = step_of(job)
             if not report.succeeded:
-                _fail(job, report.reason, report.error)
+                fail_step(job, report.reason, report.error)
             elif job.undoing:
                 job.trigger(Job.StepDone(index=job.index, undo=True, again=step.repeat))
                 if step.undone is not None:
                     await step.undone(unit, job, report.result)
             else:
-                job.trigger(Job.StepDone(index=job.index, result=_facts(report.result), again=step.repeat))
+                job.trigger(Job.StepDone(index=job.index, result=facts(report.result), again=step.repeat))
                 if step.done is not None:
                     await step.done(unit, job, report.result)
 
         try:
-            await self.cloud.decide(await self._context(job_uuid, task_uuid), take)
+            context = await self._context(job_uuid, task_uuid)
+            await self.cloud.decide(context, take, fenced=job_uuid if fenced else "")
         except Refused as refused:
             if not report.succeeded or refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
-            await self._record(job_uuid, task_uuid, Report(False, None, refused.reason.value, refused.message))
+            refusal = Report(False, None, refused.reason.value, refused.message)
+            await self._record(job_uuid, task_uuid, refusal, fenced=fenced)
         self._pending.pop(task_uuid, None)
         self.progress.pop(job_uuid, None)
 
@@ -200,6 +267,8 @@ class Runner:
 
     async def _turn(self, job_uuid: str, wake: asyncio.Event) -> bool:
         """Do what is to be done next; False when nothing is, for now."""
+        if not self.cloud.leases.owns(job_uuid):
+            return False
         job = await self.cloud.load(job_uuid)
         if not isinstance(job, Job) or job.ended or job.state is JobState.WAITING:
             return False
@@ -209,7 +278,8 @@ class Runner:
         if job.state is JobState.STUCK:
             return False
         try:
-            await self.cloud.decide(await self._context(job_uuid), lambda unit: self._advance(unit, job_uuid))
+            context = await self._context(job_uuid)
+            await self.cloud.decide(context, lambda unit: self._advance(unit, job_uuid), fenced=job_uuid)
         except Refused as refused:
             if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
@@ -261,11 +331,11 @@ class Runner:
                 reason = "nothing was left to undo" if now.undoing else ""
                 now.trigger(Job.StepSkipped(index=now.index, undo=now.undoing, reason=reason))
 
-        await self.cloud.decide(await self._context(job.uuid, job.task_uuid), skip)
+        await self.cloud.decide(await self._context(job.uuid, job.task_uuid), skip, fenced=job.uuid)
 
     async def _sending(self, job: Job) -> Sending | None:
         """The task of the recorded intent, made again from what is known: the log holds no arguments (no secrets)."""
-        step = _step(job)
+        step = step_of(job)
         make = step.undo if job.undoing else step.do
         unit = Unit(self.cloud, await self._context(job.uuid), self.cloud.clock.now())
         task = await make(unit, await unit.get(Job, job.uuid)) if make is not None else None
@@ -342,9 +412,9 @@ class Runner:
         """The next step can't even be made: it failed, and is undone like one that ran."""
 
         async def fail(unit: Unit) -> None:
-            _fail(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
+            fail_step(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
 
-        await self.cloud.decide(await self._context(job_uuid), fail)
+        await self.cloud.decide(await self._context(job_uuid), fail, fenced=job_uuid)
 
     async def _give_up(self, job_uuid: str) -> None:
         """A programming error in a workflow: the job rests visibly, for an operator."""
@@ -355,38 +425,7 @@ class Runner:
                 index = min(max(job.index, 0), len(job.steps) - 1)
                 job.trigger(Job.GotStuck(index=index, reason="BUG", error="the workflow failed; see the node's log"))
 
-        await self.cloud.decide(await self._context(job_uuid), stick)
-
-
-def _step(job: Job) -> Step:
-    flow: Workflow = workflow(job.workflow, job.workflow_version)
-    return flow.steps(job.args)[job.index]
-
-
-def _may_fail(step: Step, job: Job, reason: str) -> bool:
-    if job.undoing:
-        return "undo" in step.forgive or reason in step.out_of_reach
-    return "do" in step.forgive or (step.tolerant and job.args.get("mode") == "Enforcing")
-
-
-def _fail(job: Job, reason: str, error: str) -> None:
-    index = min(max(job.index, 0), len(job.steps) - 1)
-    if 0 <= job.index < len(job.steps) and _may_fail(_step(job), job, reason):
-        if job.target.startswith("job:") and not job.undoing and _step(job).repeat:
-            job.trigger(Job.PassedOver(index=index, subject=job.subject, reason=reason, error=error))
-            return
-        job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
-    elif job.undoing:
-        job.trigger(Job.GotStuck(index=index, reason=reason, error=error))
-    else:
-        job.trigger(Job.StepFailed(index=index, reason=reason, error=error))
-
-
-def _facts(result: Any) -> dict[str, Any]:
-    """The plain fields of a result message, for the log."""
-    if result is None:
-        return {}
-    return {field.name: value for field, value in result.ListFields() if isinstance(value, (str, int, bool, float))}
+        await self.cloud.decide(await self._context(job_uuid), stick, fenced=job_uuid)
 
 
 __all__ = ["Report", "Runner", "Sending", "Transport"]

@@ -31,6 +31,10 @@ class Report:
 class Transport(Protocol):
     """The way to agents."""
 
+    def reaches(self, target: str) -> bool:
+        """Whether an agent on a host of this uuid has a session here."""
+        ...
+
     def send(self, sending: Sending) -> None:
         """Send when the agent is there; sending twice is harmless."""
         ...

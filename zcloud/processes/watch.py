@@ -21,7 +21,8 @@ WATCHES: list[type[Watch]] = []
 class Watch:
     """class ImageExpunge(Watch, name="image_expunge", interval=("image", "expungeInterval")); each node starts one.
 
-    A watch may be killed at any moment, and must do no harm when two nodes do the same.
+    Of several nodes one looks, the others wait until it is gone. A watch may be killed at any moment, and must do no
+    harm when two nodes do the same.
     """
 
     name: ClassVar[str] = ""
@@ -66,10 +67,10 @@ class Watch:
             self._changed.set()
 
     async def _run(self) -> None:
-        await self._try(self.begin)
+        await self._turn(self.begin)
         while True:
             await self._pause()
-            await self._try(self.look)
+            await self._turn(self.look)
 
     async def _pause(self) -> None:
         """One interval; a new one counts from the moment at which it was set."""
@@ -85,6 +86,10 @@ class Watch:
             finally:
                 sleeping.cancel()
                 changed.cancel()
+
+    async def _turn(self, work: Callable[[], Awaitable[None]]) -> None:
+        if self.cloud.leases.owns(self.name):
+            await self._try(work)
 
     async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

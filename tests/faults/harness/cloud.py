@@ -87,7 +87,10 @@ class FaultNode(Owner):
         self.log.start()
         await self.runner.start()
         self.log.listen(self._forget_removed)
-        self.hosts.start([m.uuid for m in self.run.lake.fold.all("host")])
+        self.hosts.start(self._hosts)
+
+    async def _hosts(self) -> list[str]:
+        return [m.uuid for m in self.run.lake.fold.all("host")]
 
     def _forget_removed(self, records: list[Any]) -> None:
         for record in records:

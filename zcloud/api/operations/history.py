@@ -31,7 +31,7 @@ async def get_history(call: Call, request: pb.GetHistoryRequest) -> pb.GetHistor
     node, uuid = call.node, request.resource_uuid
     after = position.decode(request.page_token, "page_token") if request.page_token else 0
     size = request.page_size or PAGE
-    await node.follower.reached(node.cloud.log.head)
+    await node.follower.caught_up()
 
     def read() -> tuple[list[Record], dict[int, list[Change]], dict[str, list[str]]]:
         with node.engine.connect() as connection:

@@ -72,8 +72,16 @@ class Store(ProcessRecorder):
         """Drop answers older than a time; returns how many."""
 
     @abstractmethod
+    def recall(self, key: str) -> str:
+        """What was remembered under a key; empty when nothing was."""
+
+    @abstractmethod
+    def remember(self, key: str, make: str) -> str:
+        """What is remembered under a key: what whoever came first has made."""
+
     def incarnation(self, make: str) -> str:
         """The store's own identity, made at its first start."""
+        return self.remember("incarnation", make)
 
     @abstractmethod
     def close(self) -> None:

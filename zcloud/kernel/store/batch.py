@@ -36,6 +36,7 @@ class Batch:
         self.sent: list[Append] = []
         self.checks: list[tuple[int, str, int]] = []
         self.rests: list[tuple[int, int]] = []
+        self.fences: list[tuple[int, int, int]] = []
         # Index -> number when it was sent, the error when it can't be, the number whose request id it bears.
         self._numbers: dict[int, int] = {}
         self._doomed: dict[int, str] = {}
@@ -62,6 +63,8 @@ class Batch:
             return
         self.sent.append(append)
         number = self._numbers[index] = len(self.sent)
+        if append.fence is not None:
+            self.fences.append((number, *append.fence))
         if key is not None:
             self._requests[key] = number
         for stream, version in read:

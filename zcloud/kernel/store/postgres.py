@@ -36,6 +36,7 @@ _SETTLE = (
     " RETURNING w.serial, w.done, w.firsts, w.stamps, w.fates"
 )
 _APPEND = f"SELECT firsts, stamps, fates FROM append_batch({','.join(['%s'] * 35)})"  # noqa: S608 - constant text
+_APPEND_FENCED = f"SELECT firsts, stamps, fates FROM append_fenced({','.join(['%s'] * 38)})"  # noqa: S608
 
 
 class PostgresRecorder(SqlStore):
@@ -101,7 +102,7 @@ class PostgresRecorder(SqlStore):
         return [outcome for append in appends for outcome in self.append_batch([append])]
 
     def _commit(self, batch: Batch) -> Answer:
-        values = _values(batch)
+        values, fences = _values(batch), _fences(batch)
         until = time.monotonic() + PATIENCE_SECONDS
         mine, told = -1, False
         with self._lock, translated():
@@ -114,7 +115,7 @@ class PostgresRecorder(SqlStore):
                             if answer is not None and self._serial == mine:
                                 return answer
                         mine = self._serial = self._serial + 1
-                        return self._send(connection, values)
+                        return self._send(connection, values, fences)
                 except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
                     given_up = getattr(error, "sqlstate", None) == GIVEN_UP
                     worthwhile = lost(connection, error) or given_up
@@ -125,12 +126,14 @@ class PostgresRecorder(SqlStore):
                     told = True
                 time.sleep(RETRY_SECONDS)
 
-    def _send(self, c: Impatient, values: Sequence[Any]) -> Answer:
+    def _send(self, c: Impatient, values: Sequence[Any], fences: Sequence[Any]) -> Answer:
         register(c)
         self._unsure = True
         failpoint.hit("postgres.send")
         try:
-            row = c.execute(_APPEND, (self._writer, self._serial, None, None, *values), binary=True).fetchone()
+            statement = _APPEND_FENCED if fences else _APPEND
+            sent = (*fences, self._writer, self._serial, None, None, *values)
+            row = c.execute(statement, sent, binary=True).fetchone()
         except psycopg.Error as error:
             if not lost(c, error) and error.sqlstate != GIVEN_UP:
                 self._unsure = False  # the server has undone it, and its number is free
@@ -178,10 +181,17 @@ class PostgresRecorder(SqlStore):
         with translated(), self._readers.use() as c:
             return c.execute(statement.replace("?", "%s").encode(), values).rowcount
 
-    def incarnation(self, make: str) -> str:
-        statement = "INSERT INTO store (key, value) VALUES ('incarnation', ?) ON CONFLICT DO NOTHING"
-        self._change(statement, (make,))
-        return str(self._rows("SELECT value FROM store WHERE key='incarnation'")[0][0])
+    def remember(self, key: str, make: str) -> str:
+        self._change("INSERT INTO store (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (key, make))
+        return self.recall(key)
+
+
+def _fences(batch: Batch) -> list[Any]:
+    """Most batches have none, and spare the look at the leases."""
+    if not batch.fences:
+        return []
+    numbers, parts, epochs = zip(*batch.fences, strict=True)
+    return [ints(numbers), ints(parts), bigs(epochs)]
 
 
 def _values(batch: Batch) -> list[Any]:

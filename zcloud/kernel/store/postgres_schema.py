@@ -10,7 +10,7 @@ from zcloud.kernel.store.connections import Impatient, conninfo
 
 NAME = "zcloud"
 # One statement text for each version of the schema, in order; a released one is never edited.
-MIGRATIONS = (Path(__file__).with_name("postgres.sql").read_text(),)
+MIGRATIONS = tuple(Path(__file__).with_name(name).read_text() for name in ("postgres.sql", "postgres_leases.sql"))
 # Every node takes this lock before it looks: of those that start together one migrates and the others wait.
 LOCK = 0x7A636C6F7564
 WAIT_SECONDS = 120.0
@@ -35,6 +35,7 @@ def prepare(address: str) -> None:
             connection.execute("INSERT INTO migrations VALUES (%s)", (version,))
         # Writers that are no more; one that is only paused is told so by its next batch.
         connection.execute("DELETE FROM writers WHERE seen < now() - interval '7 days'")
+        connection.execute("DELETE FROM members WHERE expires < now() - interval '1 day'")
 
 
 def _check_durable(connection: Impatient) -> None:

@@ -73,6 +73,10 @@ class SqlStore(Store):
         rows = self._rows(statement, (account_uuid, request_id))
         return RequestRecord(*rows[0]) if rows else None
 
+    def recall(self, key: str) -> str:
+        rows = self._rows("SELECT value FROM store WHERE key=?", (key,))
+        return str(rows[0][0]) if rows else ""
+
     # -- the library's
 
     def select_events(

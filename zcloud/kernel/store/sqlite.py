@@ -224,7 +224,7 @@ class SqliteRecorder(SqlStore):
         with self._transaction() as c:
             return c.execute(FORGET_REQUESTS, (before,)).rowcount
 
-    def incarnation(self, make: str) -> str:
+    def remember(self, key: str, make: str) -> str:
         with self._transaction() as c:
-            c.execute("INSERT OR IGNORE INTO store (key, value) VALUES ('incarnation', ?)", (make,))
-            return str(c.execute("SELECT value FROM store WHERE key='incarnation'").fetchone()[0])
+            c.execute("INSERT OR IGNORE INTO store (key, value) VALUES (?, ?)", (key, make))
+            return str(c.execute("SELECT value FROM store WHERE key=?", (key,)).fetchone()[0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.cloud import Cloud
@@ -32,6 +32,18 @@ ON_LOST: list[LostHook] = []
 ON_INVENTORY: list[SeenHook] = []
 
 
+class Sessions(Protocol):
+    """With which of several nodes agents speak."""
+
+    def session_opened(self, host_uuid: str, instance: str) -> None: ...
+
+    def session_closed(self, host_uuid: str, instance: str) -> None: ...
+
+    def session_of(self, host_uuid: str) -> str:
+        """The living process that has the host's session; empty when none has."""
+        ...
+
+
 class HostWatch:
     """One per node; takes what sessions say, in order for each host."""
 
@@ -40,14 +52,17 @@ class HostWatch:
         cloud: Cloud,
         is_connected: Callable[[str], bool],
         is_well: Callable[[str], bool] = lambda _: False,
+        sessions: Sessions | None = None,
     ) -> None:
-        """is_well: whether a host's agent is connected and its hypervisor answers."""
+        """is_well: whether a host's agent is connected and its hypervisor answers. sessions: with other nodes, too."""
         self.cloud = cloud
         self._is_connected = is_connected
         self._is_well = is_well
+        self._sessions = sessions
+        self._all: Callable[[], Awaitable[list[str]]] | None = None
         self._retries: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._starting: asyncio.Task[None] | None = None
+        self._sweeps: set[asyncio.Task[None]] = set()
 
     async def find(self, host_uuid: str) -> Host | None:
         """The host, if it is ours."""
@@ -77,21 +92,29 @@ class HostWatch:
 
     # -- life
 
-    def start(self, hosts: list[str]) -> None:
-        """hosts: all there are. Those whose agents do not come back within the grace are Disconnected."""
+    def start(self, hosts: Callable[[], Awaitable[list[str]]]) -> None:
+        """hosts: gives all there are."""
         self.cloud.log.listen(self._on_committed)
+        self._all = hosts
+        self.sweep()
 
-        async def sweep() -> None:
-            await self.cloud.clock.sleep(GRACE_SECONDS)
-            for host_uuid in hosts:
-                if not self._is_connected(host_uuid):
-                    self.lost(host_uuid)
+    def sweep(self) -> None:
+        """A node has come or gone: hosts whose agents do not come back within the grace are Disconnected."""
+        task = asyncio.get_running_loop().create_task(self._sweep(), name="host-watch")
+        self._sweeps.add(task)
+        task.add_done_callback(self._sweeps.discard)
 
-        self._starting = asyncio.get_running_loop().create_task(sweep(), name="host-watch")
+    async def _sweep(self) -> None:
+        assert self._all is not None
+        hosts = await self._all()
+        await self.cloud.clock.sleep(GRACE_SECONDS)
+        for host_uuid in hosts:
+            if not self._is_connected(host_uuid) and self.cloud.leases.owns(host_uuid):
+                self.lost(host_uuid)
 
     async def close(self) -> None:
         """Drop what is not done; it is seen again at the next start."""
-        tasks = [*self._lanes.values(), *self._retries, *([self._starting] if self._starting else [])]
+        tasks = [*self._lanes.values(), *self._retries, *self._sweeps]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -157,11 +180,17 @@ class HostWatch:
             if not queue.jobs and not host.deleting_job:
                 await submit(unit, "connect_host", host)
 
+        if self._sessions is not None:
+            await asyncio.to_thread(self._sessions.session_opened, host_uuid, self.cloud.leases.instance)
         await self._decide("its agent has dialled in", connect)
 
     async def _disconnect(self, host_uuid: str, reason: str, *, gone: bool = False) -> None:
         if gone and self._is_connected(host_uuid):
             return  # it came back before this was looked at
+        if gone and self._sessions is not None:
+            await asyncio.to_thread(self._sessions.session_closed, host_uuid, self.cloud.leases.instance)
+            if await asyncio.to_thread(self._sessions.session_of, host_uuid):
+                return  # it speaks with another node now
 
         async def disconnect(unit: Unit) -> None:
             host = await unit.find(Host, host_uuid)

@@ -1,0 +1,221 @@
+"""Who does what: work is shared out to the nodes by partition, for a time that must be renewed.
+
+Owning only saves work; that nothing is done twice is seen to by versions, task ids and fences. The fence of a partition
+is its epoch, which grows whenever it changes hands: what a node decides that was paused for too long is not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from zcloud.kernel.errors import Code, Reason, Refused
+
+log = logging.getLogger(__name__)
+PARTITIONS = 64
+LEASE_SECONDS = 10.0
+# Of the lease time, between two heartbeats: one may be lost.
+BEAT = 0.3
+Fence = tuple[int, int]
+Change = Callable[[frozenset[int], frozenset[int]], None]
+
+
+def partition_of(key: str) -> int:
+    """The same on every node, for ever."""
+    return hashlib.blake2b(key.encode(), digest_size=2).digest()[0] % PARTITIONS
+
+
+def share(name: str, members: Iterable[str]) -> frozenset[int]:
+    """The partitions that are this member's (rendezvous hashing): when one goes, only what was its own moves."""
+    everyone = sorted(members)
+
+    def weight(member: str, part: int) -> bytes:
+        return hashlib.blake2b(f"{member}/{part}".encode(), digest_size=8).digest()
+
+    return frozenset(
+        p for p in range(PARTITIONS) if everyone and max(everyone, key=lambda member: weight(member, p)) == name
+    )
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node as the store knows it. started, seen: microseconds by the store's clock; facts: what it says of itself."""
+
+    name: str
+    instance: str
+    alive: bool
+    started: int
+    seen: int
+    facts: dict[str, Any]
+    partitions: tuple[int, ...] = ()
+
+
+class NotOwner(Refused):
+    """This work is another node's now."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(Code.ABORTED, Reason.VERSION_MOVED, f"another node sees to {key} now")
+
+
+class Replaced(Exception):
+    """Another process has begun to serve under this node's name."""
+
+
+class LeaseTable(Protocol):
+    """Where the leases lie. Its clock is the store's, so that the nodes' own may be wrong."""
+
+    def beat(self, name: str, instance: str, seconds: float, facts: dict[str, Any], *, join: bool) -> list[Member]:
+        """Say that this member lives, for so long; gives every member. Raises Replaced."""
+        ...
+
+    def take(self, instance: str, wanted: frozenset[int]) -> dict[int, int]:
+        """Let go of what is not wanted, take what is wanted and nobody's who lives; gives own partitions, epochs."""
+        ...
+
+    def leave(self, name: str, instance: str) -> None:
+        """Let go of everything: others need not wait."""
+        ...
+
+    def members(self) -> list[Member]:
+        """All that were seen within a day, with their partitions."""
+        ...
+
+
+class Leases(ABC):
+    """What this node may see to."""
+
+    name = ""
+    instance = ""
+    # Whether others are alive too.
+    together = False
+
+    def __init__(self) -> None:
+        self._listeners: list[Change] = []
+
+    def listen(self, listener: Change) -> None:
+        """Call it in the event loop with the partitions that were gained, and those that were lost."""
+        self._listeners.append(listener)
+
+    def owns(self, key: str) -> bool:
+        """Whether this node is the one that sees to it, for now."""
+        return self.epoch_of(partition_of(key)) is not None
+
+    def fence(self, key: str) -> Fence | None:
+        """What a decision about it must bear; None where nobody else decides. Raises NotOwner."""
+        part = partition_of(key)
+        epoch = self.epoch_of(part)
+        if epoch is None:
+            raise NotOwner(key)
+        return (part, epoch) if epoch else None
+
+    @abstractmethod
+    def epoch_of(self, part: int) -> int | None:
+        """None when it is another node's; 0 when there are no others."""
+
+
+class SoleOwner(Leases):
+    """One node owns all."""
+
+    def epoch_of(self, part: int) -> int | None:  # noqa: ARG002 - the same for all
+        return 0
+
+
+class SharedLeases(Leases):
+    """Leases in a table that the nodes share, renewed by a heartbeat.
+
+    How long they hold is measured here from the moment before the heartbeat was sent, by a clock that goes on while
+    the process is paused: whoever wakes up too late knows it before it does anything.
+    """
+
+    def __init__(
+        self,
+        table: LeaseTable,
+        name: str,
+        instance: str,
+        facts: Callable[[], dict[str, Any]],
+        seconds: float = LEASE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.name, self.instance, self.seconds = name, instance, seconds
+        self.members: list[Member] = []
+        self._table, self._facts, self._monotonic = table, facts, monotonic
+        self._epochs: dict[int, int] = {}
+        self._until = 0.0
+        self._gone: list[Callable[[set[str]], None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def epoch_of(self, part: int) -> int | None:
+        return self._epochs.get(part) if self._monotonic() < self._until else None
+
+    def alive(self, instance: str) -> bool:
+        """Whether this process was alive at the newest heartbeat."""
+        return instance == self.instance or any(m.alive and m.instance == instance for m in self.members)
+
+    def on_gone(self, listener: Callable[[set[str]], None]) -> None:
+        """Call it in the event loop with the instances that were alive and are no longer."""
+        self._gone.append(listener)
+
+    async def start(self) -> None:
+        """Join, and own what is free."""
+        await self._beat(join=True)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="leases")
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._own({})
+            try:
+                await asyncio.to_thread(self._table.leave, self.name, self.instance)
+            except Refused as refused:
+                log.warning("others wait for this node's leases to end: %s", refused.message)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self.seconds * BEAT)
+            try:
+                await self._beat()
+            except Refused as refused:
+                log.warning("the leases could not be renewed: %s", refused.message)
+            except Replaced:
+                log.critical("another process serves as %s: this one sees to nothing any more", self.name)
+                self._own({})
+                return
+            except Exception:
+                log.exception("the leases could not be renewed")
+
+    async def _beat(self, *, join: bool = False) -> None:
+        began = self._monotonic()
+        members = await asyncio.to_thread(
+            self._table.beat, self.name, self.instance, self.seconds, self._facts(), join=join
+        )
+        before = {m.instance for m in self.members if m.alive}
+        self.members = members
+        living = {m.instance for m in members if m.alive}
+        self.together = len(living) > 1
+        wanted = share(self.name, [m.name for m in members if m.alive])
+        # What is let go is no longer seen to when others may take it.
+        self._own({part: epoch for part, epoch in self._epochs.items() if part in wanted})
+        epochs = await asyncio.to_thread(self._table.take, self.instance, wanted)
+        self._until = began + self.seconds
+        self._own(epochs)
+        if gone := before - living:
+            for listener in self._gone:
+                listener(gone)
+
+    def _own(self, epochs: dict[int, int]) -> None:
+        # A partition with another epoch was somebody else's in between.
+        lost = frozenset(p for p, epoch in self._epochs.items() if epochs.get(p) != epoch)
+        gained = frozenset(p for p, epoch in epochs.items() if self._epochs.get(p) != epoch)
+        self._epochs = epochs
+        if gained or lost:
+            for listener in self._listeners:
+                listener(gained, lost)

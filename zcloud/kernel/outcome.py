@@ -1,0 +1,41 @@
+"""What a report makes of the step that it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zcloud.kernel.job import Job
+from zcloud.kernel.workflow import Step, Workflow, workflow
+
+
+def step_of(job: Job) -> Step:
+    """The step that the job is at."""
+    flow: Workflow = workflow(job.workflow, job.workflow_version)
+    return flow.steps(job.args)[job.index]
+
+
+def _may_fail(step: Step, job: Job, reason: str) -> bool:
+    if job.undoing:
+        return "undo" in step.forgive or reason in step.out_of_reach
+    return "do" in step.forgive or (step.tolerant and job.args.get("mode") == "Enforcing")
+
+
+def fail_step(job: Job, reason: str, error: str) -> None:
+    """What a step that failed makes of its job: passed over, stuck, or undone."""
+    index = min(max(job.index, 0), len(job.steps) - 1)
+    if 0 <= job.index < len(job.steps) and _may_fail(step_of(job), job, reason):
+        if job.target.startswith("job:") and not job.undoing and step_of(job).repeat:
+            job.trigger(Job.PassedOver(index=index, subject=job.subject, reason=reason, error=error))
+            return
+        job.trigger(Job.StepSkipped(index=index, undo=job.undoing, reason=f"passed over ({reason}): {error}"))
+    elif job.undoing:
+        job.trigger(Job.GotStuck(index=index, reason=reason, error=error))
+    else:
+        job.trigger(Job.StepFailed(index=index, reason=reason, error=error))
+
+
+def facts(result: Any) -> dict[str, Any]:
+    """The plain fields of a result message, for the log."""
+    if result is None:
+        return {}
+    return {field.name: value for field, value in result.ListFields() if isinstance(value, (str, int, bool, float))}

@@ -1,0 +1,104 @@
+"""Tasks of jobs that another node drives, for agents that have dialled in here: the log is the way from node to node.
+
+The node that drives a job writes its intents; whichever node has the agent's session sends what is intended, and writes
+down the report. No node calls another, and what a dead one had promised is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from zcloud.kernel import event as events
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.errors import Refused
+from zcloud.kernel.job import Job
+from zcloud.kernel.record import Record
+from zcloud.kernel.transport import Transport
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 0.5
+# After these a job has no task that is pending.
+SETTLED = (
+    "job.StepDone",
+    "job.StepSkipped",
+    "job.PassedOver",
+    "job.StepFailed",
+    "job.GotStuck",
+    "job.Finished",
+)
+
+
+class Relay:
+    """Which job waits for which agent, all jobs of the cloud. send: make the task of a job's intent and send it."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        transport: Transport,
+        send: Callable[[str, str], Coroutine[Any, Any, None]],
+        forget: Callable[[str], None],
+    ) -> None:
+        self._cloud, self._transport, self._send, self._forget = cloud, transport, send, forget
+        self._open: dict[str, tuple[str, str]] = {}  # job uuid -> task uuid, target
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def start(self, jobs: list[Job]) -> None:
+        """jobs: those that have not ended; from now on the log tells."""
+        for job in jobs:
+            if job.task_uuid:
+                self._open[job.uuid] = (job.task_uuid, job.target)
+        self._cloud.log.listen(self._on_committed)
+
+    async def close(self) -> None:
+        """What is pending stays so in the log."""
+        for task in list(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def connected(self, target: str) -> None:
+        """An agent has dialled in: it is sent what waits for it."""
+        for job_uuid, (task_uuid, of) in self._open.items():
+            if of == target and not self._cloud.leases.owns(job_uuid):
+                self._later(job_uuid, task_uuid)
+
+    def _on_committed(self, records: list[Record]) -> None:
+        for record in records:
+            if record.kind == "job":
+                self._take(record.resource_uuid, record)
+
+    def _take(self, job_uuid: str, record: Record) -> None:
+        if record.topic == "job.StepDispatched":
+            event: Any = events.decode(record.topic, record.schema, record.state)
+            self._open[job_uuid] = (event.task_uuid, event.target)
+            if self._transport.reaches(event.target) and not self._cloud.leases.owns(job_uuid):
+                self._later(job_uuid, event.task_uuid)
+        elif record.topic in SETTLED:
+            task_uuid, target = self._open.pop(job_uuid, ("", ""))
+            if task_uuid:
+                self._forget(task_uuid)
+            if record.topic == "job.StepFailed" and self._transport.reaches(target):
+                self._transport.abort(target, task_uuid)  # no report came in time
+        elif record.topic == "job.CancelRequested" and job_uuid in self._open:
+            task_uuid, target = self._open[job_uuid]
+            if self._transport.reaches(target):
+                self._transport.abort(target, task_uuid)
+
+    def _later(self, job_uuid: str, task_uuid: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._insist(job_uuid, task_uuid), name=f"relay-{task_uuid}")
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _insist(self, job_uuid: str, task_uuid: str) -> None:
+        while self._open.get(job_uuid, ("",))[0] == task_uuid:
+            try:
+                await self._send(job_uuid, task_uuid)
+            except Refused as refused:  # the store is away; or the job can't go on, which its driver sees to
+                log.warning("job %s: %s", job_uuid, refused.message)
+                await self._cloud.clock.sleep(RETRY_SECONDS)
+                continue
+            except Exception:
+                log.exception("the task of job %s could not be sent", job_uuid)
+            return
