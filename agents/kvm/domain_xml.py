@@ -159,6 +159,16 @@ def _disk(devices: ET.Element, disk: VmDisk, platform: Platform, boot: bool) -> 
         ET.SubElement(node, "boot", order="1")
 
 
+def disk_xml(disk: VmDisk, platform_name: str) -> str:
+    """One disk, to be plugged into a guest that runs; INVALID names the field that cannot be."""
+    platform = PLATFORMS.get(platform_name)
+    if platform is None:
+        raise TaskError("INVALID", f"platform {platform_name[:64]!r} is none of {', '.join(PLATFORMS)}")
+    holder = ET.Element("devices")
+    _disk(holder, disk, platform, boot=False)
+    return ET.tostring(holder[0], encoding="unicode")
+
+
 def _interface(devices: ET.Element, interface: VmInterface, platform: Platform) -> None:
     if MAC.fullmatch(interface.mac) is None:
         raise TaskError("INVALID", f"mac {interface.mac[:64]!r} of NIC {interface.nic_uuid} is not six pairs of hex")

@@ -13,6 +13,7 @@ from agents.kvm.connect_host import ConnectHost
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.machines import Machines
 from agents.kvm.vm_handlers import vm_handlers
+from agents.kvm.volume_handlers import volume_handlers
 from agents.network.handlers import network_handlers
 from agents.runtime.agent import run_agent
 from agents.runtime.config import AgentConfig, ConfigError
@@ -30,6 +31,7 @@ def kvm_handlers(hypervisor: Hypervisor, host_uuid: str, directory: Path) -> lis
     return [
         ConnectHost(hypervisor, host_uuid),
         *vm_handlers(Machines(hypervisor, directory / "vms")),
+        *volume_handlers(hypervisor),
         *network_handlers(directory / "dhcp"),
         *host_handlers(),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agents.runtime.task import Handler
+from agents.storage.data_volumes import CreateDataVolume, ReadVolume
 from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
 from agents.storage.local_storage import PrepareLocalStorage
 from agents.storage.volumes import CreateRootVolume, DeleteVolume
@@ -13,4 +14,12 @@ from agents.storage.volumes import CreateRootVolume, DeleteVolume
 def host_handlers() -> list[Handler[Any, Any]]:
     """New handlers for one agent; those of the image cache share its locks."""
     locks = CacheLocks()
-    return [PrepareLocalStorage(), CacheImage(locks), DeleteCachedImage(locks), CreateRootVolume(), DeleteVolume()]
+    return [
+        PrepareLocalStorage(),
+        CacheImage(locks),
+        DeleteCachedImage(locks),
+        CreateRootVolume(),
+        CreateDataVolume(),
+        DeleteVolume(),
+        ReadVolume(),
+    ]

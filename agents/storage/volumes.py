@@ -19,7 +19,7 @@ from zcloud.v1.volume_task_pb2 import (
 )
 
 
-def _volume_path(path: str, volume_uuid: str) -> Path:
+def volume_path(path: str, volume_uuid: str) -> Path:
     """The uuid must be in the path: a mixed-up task must not reach another volume."""
     checked = checked_path("the volume's path", path)
     if not volume_uuid or volume_uuid not in path:
@@ -27,7 +27,7 @@ def _volume_path(path: str, volume_uuid: str) -> Path:
     return checked
 
 
-def _header(path: Path) -> Qcow2Header:
+def header_of(path: Path) -> Qcow2Header:
     """Read by our own hands: no format is ever guessed on a disk that a guest has written to."""
     with open(path, "rb") as file:
         try:
@@ -41,7 +41,7 @@ class CreateRootVolume(
 ):
     async def run(self, args: CreateRootVolumeTask, work: Work) -> CreateRootVolumeResult:
         del work
-        path = _volume_path(args.path, args.volume_uuid)
+        path = volume_path(args.path, args.volume_uuid)
         backing = checked_path("the backing file", args.backing_path)
         if args.backing_format not in ("qcow2", "raw"):
             raise TaskError("INVALID", f"the backing format must be qcow2 or raw, got {args.backing_format!r}")
@@ -51,14 +51,14 @@ class CreateRootVolume(
             raise storage_error(f"the volume {path} cannot be made", error) from None
 
     async def probe(self, args: CreateRootVolumeTask) -> CreateRootVolumeResult | None:
-        return await asyncio.to_thread(_existing, _volume_path(args.path, args.volume_uuid), args)
+        return await asyncio.to_thread(_existing, volume_path(args.path, args.volume_uuid), args)
 
 
 def _existing(path: Path, args: CreateRootVolumeTask) -> CreateRootVolumeResult | None:
     """The volume that is there, if it is the one wanted; another one is never written over."""
     if not regular_file("the volume", path):
         return None
-    header = _header(path)
+    header = header_of(path)
     have = (header.backing_file, header.backing_format, header.size)
     if have[:2] != (args.backing_path, args.backing_format) or header.size < args.size:
         raise TaskError(
@@ -73,7 +73,7 @@ def _make_ready(path: Path, backing: Path, args: CreateRootVolumeTask) -> Path:
     """Check the image, make the directory; returns the name to work under until the volume is whole."""
     if not regular_file("the backing file", backing):
         raise TaskError("NOT_FOUND", f"the backing file {backing} is not there; bring the image into the cache first")
-    least = _header(backing).size if args.backing_format == "qcow2" else backing.stat().st_size
+    least = header_of(backing).size if args.backing_format == "qcow2" else backing.stat().st_size
     if args.size < least:
         raise TaskError("INVALID", f"a volume of {args.size} bytes is smaller than its image of {least}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,8 @@ async def _create(path: Path, backing: Path, args: CreateRootVolumeTask) -> Crea
             str(part),
             str(args.size),
         ]
-        await _qemu_img(*argv)
-        await asyncio.to_thread(_publish, part, path)
+        await qemu_img(*argv)
+        await asyncio.to_thread(publish, part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         remove_empty_parent(path, args.volume_uuid)
@@ -107,7 +107,8 @@ async def _create(path: Path, backing: Path, args: CreateRootVolumeTask) -> Crea
     return _measured(path)
 
 
-async def _qemu_img(*argv: str) -> None:
+async def qemu_img(*argv: str) -> None:
+    """Run it; its failure is a TaskError with the last of its words."""
     try:
         process = await asyncio.create_subprocess_exec(
             "qemu-img",
@@ -130,7 +131,8 @@ async def _qemu_img(*argv: str) -> None:
         raise TaskError(reason, f"qemu-img {argv[0]} failed: {text[-500:]}")
 
 
-def _publish(part: Path, path: Path) -> None:
+def publish(part: Path, path: Path) -> None:
+    """Let the whole file appear under its name, for good."""
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.rename(part, path)
@@ -138,13 +140,18 @@ def _publish(part: Path, path: Path) -> None:
 
 
 def _measured(path: Path) -> CreateRootVolumeResult:
-    return CreateRootVolumeResult(actual_size=path.stat().st_blocks * 512)
+    return CreateRootVolumeResult(actual_size=taken(path))
+
+
+def taken(path: Path) -> int:
+    """Bytes that the file takes on the disk."""
+    return path.stat().st_blocks * 512
 
 
 class DeleteVolume(Handler[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVolumeTask, result=DeleteVolumeResult):
     async def run(self, args: DeleteVolumeTask, work: Work) -> DeleteVolumeResult:
         del work
-        path = _volume_path(args.path, args.volume_uuid)
+        path = volume_path(args.path, args.volume_uuid)
         try:
             await asyncio.to_thread(_remove, path, args.volume_uuid)
         except OSError as error:
@@ -152,7 +159,7 @@ class DeleteVolume(Handler[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVol
         return DeleteVolumeResult()
 
     async def probe(self, args: DeleteVolumeTask) -> DeleteVolumeResult | None:
-        path = _volume_path(args.path, args.volume_uuid)
+        path = volume_path(args.path, args.volume_uuid)
         return None if await asyncio.to_thread(os.path.lexists, path) else DeleteVolumeResult()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from zcloud.api.storage.disk_size import LEAST, offered_size
+from zcloud.domain.compute.data_volumes import MOST
 from zcloud.domain.compute.host_allocator import Wish
 from zcloud.domain.compute.instance_offering import AllocatorStrategy, InstanceOffering
 from zcloud.domain.compute.placement import Need
@@ -22,8 +24,16 @@ MIN_MEMORY = 16 << 20
 
 
 @dataclass(frozen=True)
+class NewDisk:
+    """A data volume that is asked for with the VM. size: bytes."""
+
+    size: int
+    disk_offering_uuid: str = ""
+
+
+@dataclass(frozen=True)
 class Order:
-    """size: bytes of the root volume. static_ips: by L3 network."""
+    """size: bytes of the root volume. data: the volumes beside it. static_ips: by L3 network."""
 
     cpu_num: int
     memory_size: int
@@ -34,6 +44,7 @@ class Order:
     default_l3_network_uuid: str
     zone_uuid: str
     asked: Asked
+    data: tuple[NewDisk, ...] = ()
     static_ips: dict[str, str] = field(default_factory=dict)
 
     def need(self) -> Need:
@@ -48,7 +59,8 @@ class Order:
             cluster_uuid=self.asked.cluster_uuid,
             host_uuid=self.asked.host_uuid,
         )
-        return Need(wish, self.image, self.size, self.asked.primary_storage_uuid)
+        size = self.size + sum(disk.size for disk in self.data)
+        return Need(wish, self.image, size, self.asked.primary_storage_uuid)
 
 
 async def order_of(unit: Unit, request: Any) -> Order:
@@ -68,13 +80,39 @@ async def order_of(unit: Unit, request: Any) -> Order:
         memory_size=memory_size,
         strategy=strategy,
         image=image,
-        size=(await unit.companion(ImageFacts, image)).size,
+        size=await _root_size(unit, request, image),
         l3s=l3s,
         default_l3_network_uuid=default or l3s[0].uuid,
         zone_uuid=zone_uuid,
         asked=asked,
+        data=await _data(unit, request),
         static_ips=static_ips,
     )
+
+
+async def _root_size(unit: Unit, request: Any, image: Image) -> int:
+    """The image's own, or that of an offering, which must not be less (OFR-06)."""
+    least = (await unit.companion(ImageFacts, image)).size
+    offering = getattr(request, "root_disk_offering_uuid", "")
+    if not offering:
+        return least
+    size = await offered_size(unit, offering)
+    if size < least:
+        text = f"offers {size} bytes, and the image has {least}; take a bigger one"
+        raise invalid("root_disk_offering_uuid", offering, text)
+    return size
+
+
+async def _data(unit: Unit, request: Any) -> tuple[NewDisk, ...]:
+    offerings = getattr(request, "data_disk_offering_uuids", ())
+    sizes = getattr(request, "data_disk_sizes", ())
+    if len(offerings) + len(sizes) > MOST:
+        raise invalid("data_disk_sizes", len(offerings) + len(sizes), f"a VM has at most {MOST} data volumes")
+    for size in sizes:
+        if size < LEAST:
+            raise invalid("data_disk_sizes", size, f"each must be at least {LEAST} bytes")
+    offered = [NewDisk(await offered_size(unit, uuid), uuid) for uuid in offerings]
+    return (*offered, *(NewDisk(size) for size in sizes))
 
 
 async def _size(unit: Unit, request: Any) -> tuple[int, int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.api.call import Call
-from zcloud.api.compute.new_vm import order_of
+from zcloud.api.compute.new_vm import Order, order_of
 from zcloud.api.handlers import command
 from zcloud.api.standard import arguments, delete_mode
 from zcloud.domain.compute.machine import Machine, assign_addresses, beside
@@ -13,8 +13,9 @@ from zcloud.domain.compute.placement import place
 from zcloud.domain.compute.vm_instance import CreationStrategy, DesiredState, VmInstance
 from zcloud.domain.compute.vm_nic import VmNic
 from zcloud.domain.compute.vm_state import ALLOWED, VmEvent, VmState
+from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.network.addresses import mac_of
-from zcloud.domain.storage.volume import Volume
+from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.kernel.ids import derive
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -47,7 +48,9 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
         zone_uuid=order.zone_uuid,
         image_uuid=order.image.uuid,
         size=order.size,
+        disk_offering_uuid=request.root_disk_offering_uuid,
     )
+    await _data_volumes(unit, vm, order)
     it = await beside(unit, vm)
     it.status.created()
     it.disk.created()
@@ -59,8 +62,26 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
         await assign_addresses(unit, it)
         return vm
     unit.detail = await place(unit, it)
-    await submit(unit, "create_vm_instance", vm, {"nics": len(order.l3s), "strategy": strategy.value})
+    args = {"nics": len(order.l3s), "data": len(order.data), "strategy": strategy.value}
+    await submit(unit, "create_vm_instance", vm, args)
     return vm
+
+
+async def _data_volumes(unit: Unit, vm: VmInstance, order: Order) -> None:
+    """Records for now; they are made with the root volume, where that lies."""
+    volumes = await unit.companion(VmVolumes, vm)
+    for number, new in enumerate(order.data, 1):
+        volume = await unit.new(Volume)
+        volume.create_data(
+            name=f"DATA-{number}-for-{vm.name}",
+            size=new.size,
+            zone_uuid=order.zone_uuid,
+            disk_offering_uuid=new.disk_offering_uuid,
+            vm_instance_uuid=vm.uuid,
+            device_id=number,
+        )
+        (await unit.companion(VolumeStatus, volume)).created()
+        volumes.attach(volume.uuid)
 
 
 def _nic(vm: VmInstance, number: int, l3_network_uuid: str, static_ip: str) -> VmNic:
@@ -87,7 +108,10 @@ async def start_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance:
     it.vm.desire(DesiredState.RUNNING)
     if it.status.state is VmState.RUNNING:
         return it.vm
-    return await _submit(unit, it, "reboot_vm_instance" if it.status.state is VmState.CRASHED else "start_vm_instance")
+    if it.status.state is VmState.CRASHED:
+        return await _submit(unit, it, "reboot_vm_instance")
+    unmade = sum(data.disk.status is VolumeState.NOT_INSTANTIATED for data in it.data)
+    return await _submit(unit, it, "start_vm_instance", data=unmade)
 
 
 @command("StopVmInstance")

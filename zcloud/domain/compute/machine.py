@@ -8,6 +8,7 @@ from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_nic import VmNics
 from zcloud.domain.compute.vm_state import AT_REST, VmEvent, VmState
 from zcloud.domain.compute.vm_status import VmInstanceStatus
+from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
 from zcloud.domain.network import addresses
 from zcloud.domain.network.l3_network import L3Network
@@ -19,14 +20,24 @@ from zcloud.kernel.unit import Unit
 
 
 @dataclass(frozen=True)
+class DataDisk:
+    """A data volume, and where it lies."""
+
+    volume: Volume
+    disk: VolumeStatus
+
+
+@dataclass(frozen=True)
 class Machine:
-    """disk: where the root volume lies and how far it is."""
+    """disk: where the root volume lies and how far it is. data: the data volumes that it has."""
 
     vm: VmInstance
     status: VmInstanceStatus
     nics: VmNics
     volume: Volume
     disk: VolumeStatus
+    volumes: VmVolumes
+    data: tuple[DataDisk, ...] = ()
 
 
 async def machine(unit: Unit, uuid: str) -> Machine:
@@ -38,12 +49,20 @@ async def beside(unit: Unit, vm: VmInstance) -> Machine:
     """What stands beside a VM that is at hand."""
     volume = await unit.last(Volume, vm.root_volume_uuid)
     assert volume is not None, f"VM {vm.uuid} has no root volume"
+    volumes = await unit.companion(VmVolumes, vm)
+    data = []
+    for uuid in volumes.data_volume_uuids:
+        found = await unit.find(Volume, uuid)
+        if found is not None:
+            data.append(DataDisk(found, await unit.companion(VolumeStatus, found)))
     return Machine(
         vm,
         await unit.companion(VmInstanceStatus, vm),
         await unit.companion(VmNics, vm),
         volume,
         await unit.companion(VolumeStatus, volume),
+        volumes,
+        tuple(data),
     )
 
 
@@ -95,6 +114,13 @@ async def release_volume(unit: Unit, it: Machine) -> None:
     it.disk.displace()
 
 
+def release_data(it: Machine) -> None:
+    """Data volumes outlive the VM: they are attached to none again (behaviours 9)."""
+    for data in it.data:
+        data.volume.detach()
+        it.volumes.detach(data.volume.uuid)
+
+
 async def stopped(unit: Unit, it: Machine, reason: str = "") -> None:
     """It runs nowhere: its host's capacity is free again."""
     await release_host(unit, it)
@@ -105,6 +131,7 @@ async def destroyed(unit: Unit, it: Machine, reason: str = "") -> None:
     """Into the recycle bin: capacity and addresses are free again, the volume keeps its room (VM-05)."""
     await release_host(unit, it)
     await release_addresses(unit, it)
+    release_data(it)
     it.disk.delete()
     it.status.take(VmEvent.DESTROYED, reason, leave=True)
 
@@ -114,6 +141,7 @@ async def forget(unit: Unit, it: Machine) -> None:
     await release_host(unit, it)
     await release_addresses(unit, it)
     await release_volume(unit, it)
+    release_data(it)
     it.volume.remove()
     it.vm.remove()
 

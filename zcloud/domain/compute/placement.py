@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from zcloud.domain.compute.data_volumes import place_new
 from zcloud.domain.compute.host_allocator import (
     CHAIN,
     AllocationFilter,
@@ -50,7 +51,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Need:
-    """What has to be placed. image and size: of a root volume that is yet to be made."""
+    """What has to be placed. image and size: of a root volume that is yet to be made, with the data volumes beside."""
 
     wish: Wish
     image: Image | None = None
@@ -146,6 +147,7 @@ async def place(unit: Unit, it: Machine) -> AllocationReport:
         await allocation.claim_cache(unit, chosen.storage, host, need.image)
         await allocation.claim(unit, chosen.storage, host, it.volume.uuid, it.volume.size)
         it.disk.place(chosen.storage.uuid, host.uuid, path_of(chosen.storage, it))
+        await place_new(unit, it, chosen.storage, host)
     it.status.take(VmEvent.STARTING, host=(host.uuid, host.cluster_uuid, host.hypervisor_type))
     return chosen.report
 
@@ -174,7 +176,8 @@ async def need_of(unit: Unit, it: Machine) -> Need:
         return Need(replace(wish, host_uuid=it.disk.host_uuid, pinned=pinned))
     wish = replace(wish, cluster_uuid=vm.asked.cluster_uuid, host_uuid=vm.asked.host_uuid)
     image = await unit.get(Image, vm.image_uuid)
-    return Need(wish, image, it.volume.size, vm.asked.primary_storage_uuid)
+    size = it.volume.size + sum(data.volume.size for data in it.data)
+    return Need(wish, image, size, vm.asked.primary_storage_uuid)
 
 
 async def _lack(unit: Unit, wish: Wish, host: Host) -> str:

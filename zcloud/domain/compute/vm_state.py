@@ -125,6 +125,7 @@ ALLOWED: dict[str, frozenset[VmState]] = {
     "resume": frozenset({VmState.PAUSED}),
     "destroy": frozenset(state for state, event in TABLE if event is VmEvent.DESTROYING),
     "recover": frozenset({VmState.DESTROYED}),
+    "attach_volume": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "expunge": frozenset({VmState.DESTROYED}),
 }
 

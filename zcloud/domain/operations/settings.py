@@ -102,6 +102,13 @@ KNOWN: tuple[Setting, ...] = (
         "Whether a backup storage that answers pings again is reconnected without being asked.",
         _SWITCH,
     ),
+    Setting(
+        "backupStorage",
+        "connection.autoReconnectOnError.maxAttemptsNum",
+        "0",
+        "Attempts to reconnect a backup storage, each later than the one before, until only a caller does; 0: no end.",
+        _number(0, 10_000),
+    ),
     Setting("backupStorage", "reservedCapacity", "1G", "Bytes that images leave free on a backup storage.", _size),
     Setting("primaryStorage", "reservedCapacity", "1G", "Bytes that volumes leave free on a primary storage.", _size),
     Setting(
@@ -128,6 +135,11 @@ KNOWN: tuple[Setting, ...] = (
         _paths,
     ),
     Setting(
+        "image", "download.rateLimit", "0", "Bytes each second that one image is fetched with; 0: no limit.", _size
+    ),
+    Setting("image", "upload.idleLimit", "86400", "Seconds until an upload that does not go on is dropped.", _SECONDS),
+    Setting("image", "upload.sweepInterval", "600", "Seconds between two looks for uploads to drop.", _SECONDS),
+    Setting(
         "vm",
         "deletionPolicy",
         "Delay",
@@ -143,6 +155,15 @@ KNOWN: tuple[Setting, ...] = (
         "Whether VMs forget their instance offering when that is deleted.",
         _SWITCH,
     ),
+    Setting(
+        "volume",
+        "deletionPolicy",
+        "Delay",
+        "Deleted data volumes: Delay and Never go to the recycle bin, Direct is expunged at once; Never stays.",
+        _one_of("Direct", "Delay", "Never"),
+    ),
+    Setting("volume", "expungePeriod", "259200", "Seconds that a deleted volume stays in the recycle bin.", _SECONDS),
+    Setting("volume", "expungeInterval", "3600", "Seconds between two looks into the volumes' recycle bin.", _SECONDS),
     Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
     Setting(
         "request",

@@ -68,6 +68,13 @@ async def release(unit: Unit, storage: PrimaryStorage, host: Host, key: str) -> 
         capacity.trigger(capacity.Freed(host_uuid=host.uuid, key=key, size=freed))
 
 
+async def book(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: int) -> None:
+    """What lies there takes this much: a fact, which is booked whether or not there was thought to be room."""
+    share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
+    if share is not None and share.claims.get(key) != size:
+        await _take(unit, storage, host, key, size)
+
+
 async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
     """Reserve room for an image that is to be cached; what is cached or claimed needs no event."""
     if await _cache_need(unit, storage, host, image):

@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from zcloud.kernel.aggregate import Companion
-from zcloud.kernel.errors import Reason, precondition
+from zcloud.kernel.errors import Reason, invalid, precondition
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, Resource, State
 
@@ -32,6 +32,7 @@ class Volume(Resource, kind="volume"):
     """size: bytes that the guest sees. The root volume has device id 0 and is always Enabled."""
 
     parents = {"primary_storage": "primary_storage_uuid"}  # noqa: RUF012
+    delete_workflow = "delete_resource"
 
     state: State = State.ENABLED
     type: VolumeType = VolumeType.ROOT
@@ -40,6 +41,7 @@ class Volume(Resource, kind="volume"):
     size: int = 0
     format: str = "qcow2"
     device_id: int = 0
+    disk_offering_uuid: str = ""
 
     class Created(Creation):
         """A volume was planned; the file comes later."""
@@ -51,8 +53,48 @@ class Volume(Resource, kind="volume"):
         size: int
         format: str = "qcow2"
         device_id: int = 0
+        disk_offering_uuid: str = ""
 
-    def create_root(self, *, vm_instance_uuid: str, vm_name: str, zone_uuid: str, image_uuid: str, size: int) -> None:
+    class StateChanged(Event):
+        """Enabled or Disabled by its owner."""
+
+        state: State
+
+    class Attached(Event):
+        """A VM has it, or will have it when its host has plugged it in."""
+
+        vm_instance_uuid: str
+        device_id: int
+        # Of the VM, where the volume was in no zone yet.
+        zone_uuid: str
+
+    class Detached(Event):
+        """No VM has it."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.vm_instance_uuid, aggregate.device_id = "", 0
+
+    class Resized(Event):
+        """The guest sees so many bytes from now on."""
+
+        size: int
+
+    class OfferingLost(Event):
+        """The offering was deleted; the volume keeps its size."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.disk_offering_uuid = ""
+
+    def create_root(
+        self,
+        *,
+        vm_instance_uuid: str,
+        vm_name: str,
+        zone_uuid: str,
+        image_uuid: str,
+        size: int,
+        disk_offering_uuid: str = "",
+    ) -> None:
         """The disk that a VM boots from, a thin copy of an image."""
         self.trigger(
             self.Created(
@@ -63,8 +105,91 @@ class Volume(Resource, kind="volume"):
                 vm_instance_uuid=vm_instance_uuid,
                 image_uuid=image_uuid,
                 size=size,
+                disk_offering_uuid=disk_offering_uuid,
             )
         )
+
+    def create_data(
+        self,
+        *,
+        name: str,
+        size: int,
+        description: str = "",
+        zone_uuid: str = "",
+        disk_offering_uuid: str = "",
+        vm_instance_uuid: str = "",
+        device_id: int = 0,
+    ) -> None:
+        """An empty disk; vm_instance_uuid: of a VM that is made with it."""
+        self.trigger(
+            self.Created(
+                name=name[:255],
+                description=description,
+                account_uuid=self.account_uuid,
+                zone_uuid=zone_uuid,
+                type=VolumeType.DATA,
+                vm_instance_uuid=vm_instance_uuid,
+                image_uuid="",
+                size=size,
+                device_id=device_id,
+                disk_offering_uuid=disk_offering_uuid,
+            )
+        )
+
+    def change_state(self, state_event: str) -> None:
+        """state_event: enable or disable."""
+        wanted = {"enable": State.ENABLED, "disable": State.DISABLED}[state_event]
+        if self.type is VolumeType.ROOT and wanted is State.DISABLED:
+            text = f'volume "{self.name}" is a root volume, which is always Enabled'
+            raise precondition(Reason.NOT_SUPPORTED, text, volume_uuid=self.uuid)
+        if wanted is not self.state:
+            self.trigger(self.StateChanged(state=wanted))
+
+    def must_be_free(self, what: str) -> None:
+        """Refuses what is done to volumes that no VM has."""
+        self.must_be_data(what)
+        if self.vm_instance_uuid:
+            text = f'volume "{self.name}" is attached to VM {self.vm_instance_uuid}; detach it before it is {what}'
+            raise precondition(Reason.STILL_IN_USE, text, vm_instance_uuid=self.vm_instance_uuid)
+
+    def must_be_data(self, what: str) -> None:
+        """Refuses a root volume: it comes and goes with its VM."""
+        if self.type is not VolumeType.DATA:
+            text = f'volume "{self.name}" is a root volume, of VM {self.vm_instance_uuid}; only data volumes are {what}'
+            raise precondition(Reason.NOT_SUPPORTED, text, vm_instance_uuid=self.vm_instance_uuid)
+
+    def attach(self, vm_instance_uuid: str, device_id: int, zone_uuid: str) -> None:
+        """To a VM of its owner; the caller has looked at that."""
+        if self.state is not State.ENABLED:
+            text = f'volume "{self.name}" is Disabled; enable it first'
+            raise precondition(Reason.WRONG_STATE, text, state=self.state.value)
+        if self.vm_instance_uuid:
+            text = f'volume "{self.name}" is attached to VM {self.vm_instance_uuid} already'
+            raise precondition(Reason.ALREADY_ATTACHED, text, vm_instance_uuid=self.vm_instance_uuid)
+        if self.zone_uuid not in ("", zone_uuid):
+            text = f'volume "{self.name}" lies in zone {self.zone_uuid}, the VM in zone {zone_uuid}'
+            raise precondition(Reason.NOT_SAME_ZONE, text, zone_uuid=self.zone_uuid)
+        self.trigger(self.Attached(vm_instance_uuid=vm_instance_uuid, device_id=device_id, zone_uuid=zone_uuid))
+
+    def detach(self) -> None:
+        """Being attached to none already is no event."""
+        if self.vm_instance_uuid:
+            self.trigger(self.Detached())
+
+    def must_grow_to(self, size: int) -> None:
+        """Refuses a size below what it has: what lies behind it would be lost."""
+        if size < self.size:
+            raise invalid("size", size, f"must not be less than the {self.size} bytes that it has; volumes only grow")
+
+    def resized(self, size: int) -> None:
+        """The same size again is no event."""
+        if size != self.size:
+            self.trigger(self.Resized(size=size))
+
+    def lose_offering(self) -> None:
+        """The reference is dropped, the size stays."""
+        if self.disk_offering_uuid:
+            self.trigger(self.OfferingLost())
 
 
 class VolumeStatus(Companion, of="volume", role="status"):
@@ -75,6 +200,8 @@ class VolumeStatus(Companion, of="volume", role="status"):
     host_uuid: str = ""
     install_path: str = ""
     actual_size: int = 0
+    # When it came into the recycle bin.
+    deleted_date: int = 0
 
     class Created(Event):
         """The volume is a record; no storage holds anything of it."""
@@ -82,7 +209,7 @@ class VolumeStatus(Companion, of="volume", role="status"):
         def apply(self, aggregate: Any) -> None:
             aggregate.status = VolumeState.NOT_INSTANTIATED
             aggregate.primary_storage_uuid = aggregate.host_uuid = aggregate.install_path = ""
-            aggregate.actual_size = 0
+            aggregate.actual_size = aggregate.deleted_date = 0
 
     class Placed(Event):
         """A storage has room for it, and the file is being made."""
@@ -115,6 +242,7 @@ class VolumeStatus(Companion, of="volume", role="status"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.status = VolumeState.DELETED
+            aggregate.deleted_date = aggregate.last_op_date
 
     class Recovered(Event):
         """Back from the recycle bin."""
@@ -122,6 +250,12 @@ class VolumeStatus(Companion, of="volume", role="status"):
         def apply(self, aggregate: Any) -> None:
             there = bool(aggregate.install_path)
             aggregate.status = VolumeState.READY if there else VolumeState.NOT_INSTANTIATED
+            aggregate.deleted_date = 0
+
+    class Measured(Event):
+        """What its file takes on the disk."""
+
+        actual_size: int
 
     def created(self) -> None:
         """A record, for now."""
@@ -147,7 +281,7 @@ class VolumeStatus(Companion, of="volume", role="status"):
             self.trigger(self.Instantiated(actual_size=actual_size))
 
     def delete(self) -> None:
-        """Into the recycle bin, with its VM."""
+        """Into the recycle bin; a root volume goes there with its VM."""
         if self.status is not VolumeState.DELETED:
             self.trigger(self.Deleted())
 
@@ -155,3 +289,15 @@ class VolumeStatus(Companion, of="volume", role="status"):
         """Out of it again."""
         if self.status is VolumeState.DELETED:
             self.trigger(self.Recovered())
+
+    def measured(self, actual_size: int) -> None:
+        """Its file was looked at; the same again is no event."""
+        if actual_size != self.actual_size:
+            self.trigger(self.Measured(actual_size=actual_size))
+
+    def must_be(self, volume: Volume, what: str, *allowed: VolumeState) -> None:
+        """Refuses what needs another status."""
+        if self.status not in allowed:
+            names = " or ".join(status.value for status in allowed)
+            text = f'volume "{volume.name}" is {self.status.value}; only one that is {names} can be {what}'
+            raise precondition(Reason.WRONG_STATUS, text, status=self.status.value)

@@ -11,14 +11,14 @@ from zcloud.domain.compute.machine import forget, machine, stopped
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
-from zcloud.processes.compute import start_steps, stop_steps
+from zcloud.processes.compute import new_volumes, start_steps, stop_steps
 
 
 class CreateVmInstance(Workflow, name="create_vm_instance", version=1, title="create VM"):
-    """args: nics, how many; strategy, what it is brought to. CreateStopped: it is started, then its power is taken."""
+    """args: nics and data (volumes), how many; strategy, what it is brought to. CreateStopped: started, then stopped."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
-        made = start_steps.steps(args["nics"])
+        made = start_steps.steps(args["nics"], data=args.get("data", 0))
         return (*made, *stop_steps.steps(args["nics"])) if args.get("strategy") == "CreateStopped" else made
 
     async def succeed(self, unit: Unit, job: Job) -> None:
@@ -28,4 +28,5 @@ class CreateVmInstance(Workflow, name="create_vm_instance", version=1, title="cr
     async def fail(self, unit: Unit, job: Job) -> None:
         it = await machine(unit, job.resource_uuid)
         unit.because(it.vm, f"it could not be created: {job.error}")
-        await forget(unit, it)
+        await new_volumes.forget_all(unit, it)
+        await forget(unit, await machine(unit, job.resource_uuid))

@@ -9,7 +9,6 @@ from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.network import addresses
 from zcloud.domain.network.l3_network import L3Network
 from zcloud.domain.operations.global_config import setting_bool
-from zcloud.domain.storage.volume import Volume
 from zcloud.kernel.job import Job
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
@@ -84,20 +83,10 @@ async def leave_network(unit: Unit, child: Resource, parent: Resource, deletion:
     return SubJob("detach_vm_nics", child, {"uuid": parent.uuid})
 
 
-async def delete_vm_of(unit: Unit, child: Resource, parent: Resource, deletion: dict[str, str]) -> SubJob:
-    """A root volume goes with its VM, and the VM with it."""
-    assert isinstance(child, Volume)
-    vm = await unit.find(VmInstance, child.vm_instance_uuid)
-    gone = vm or child
-    return SubJob("delete_resource", gone, {**deletion, "kind": gone.kind})
-
-
 REACTIONS["vm_instance", "host"] = leave_host
 REACTIONS["vm_instance", "l3_network"] = leave_network
 REACTIONS["vm_instance", "ip_range"] = leave_network
 REACTIONS["vm_instance", "instance_offering"] = live_on
-REACTIONS["volume", "primary_storage"] = delete_vm_of
-REACTIONS["volume", "account"] = delete_vm_of
 
 
 class DetachVmNics(Workflow, name="detach_vm_nics", version=1, title="detach NICs of VM"):

@@ -17,6 +17,7 @@ from zcloud.domain.storage.volume import VolumeState
 from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task
+from zcloud.processes.compute import new_volumes
 from zcloud.processes.compute.hosts import must_reach
 from zcloud.processes.compute.stop_steps import uncertain
 from zcloud.processes.network import dhcp
@@ -53,7 +54,17 @@ async def spec(unit: Unit, it: Machine) -> VmSpec:
                 path=it.disk.install_path,
                 format=it.volume.format,
                 device_id=it.volume.device_id,
-            )
+            ),
+            *(
+                VmDisk(
+                    volume_uuid=data.volume.uuid,
+                    path=data.disk.install_path,
+                    format=data.volume.format,
+                    device_id=data.volume.device_id,
+                )
+                for data in it.data
+                if data.disk.status is VolumeState.READY
+            ),
         ],
         interfaces=interfaces,
     )
@@ -213,8 +224,28 @@ async def take_down(unit: Unit, job: Job) -> Task | None:
     return Task(it.status.host_uuid, StopVmTask(vm_instance_uuid=it.vm.uuid, cold=True))
 
 
-def steps(nics: int, *, forgive: tuple[str, ...] = ()) -> tuple[Step, ...]:
-    """All of them for a VM with so many NICs. forgive: whether undoing on the host may fail (see Step)."""
+async def create_data_volumes(unit: Unit, job: Job) -> Task | None:
+    """Those that were asked for with the VM, one after the other."""
+    return await new_volumes.create(unit, job) if await _being_started(unit, job) is not None else None
+
+
+async def discard_data_volumes(unit: Unit, job: Job) -> Task | None:
+    """Only what this job has made."""
+    it = await machine(unit, job.resource_uuid)
+    # Undoing goes on with the next volume when one is undone.
+    more = next(step for step in job.steps if step.name == new_volumes.STEP).state is StepState.UNDONE
+    return await new_volumes.discard(unit, job) if more or await _undoable(unit, job, it, new_volumes.STEP) else None
+
+
+def data_steps(data: int) -> tuple[Step, ...]:
+    """None for a VM that was asked for without data volumes, whose jobs are as they always were."""
+    do, undo = create_data_volumes, discard_data_volumes
+    step = Step(new_volumes.STEP, do, new_volumes.created, undo, new_volumes.discarded, timeout=300, repeat=True)
+    return (step,) if data else ()
+
+
+def steps(nics: int, *, data: int = 0, forgive: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    """All of them for a VM with so many NICs and new data volumes. forgive: whether undoing may fail (see Step)."""
     networks: list[Step] = []
     for number in range(nics):
         networks.append(Step(f"l2_network_{number + 1}", partial(apply_l2, number), partial(l2_applied, number)))
@@ -229,6 +260,7 @@ def steps(nics: int, *, forgive: tuple[str, ...] = ()) -> tuple[Step, ...]:
     return (
         Step("cache_image", cache_image, image_cached, timeout=CACHE_SECONDS),
         Step("create_root_volume", create_volume, volume_created, undo=delete_volume, undone=volume_deleted),
+        *data_steps(data),
         *networks,
         Step("start", start, started, undo=take_down, timeout=300, forgive=forgive),
     )

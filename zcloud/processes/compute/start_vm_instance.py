@@ -11,15 +11,15 @@ from zcloud.domain.storage.volume import VolumeState
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
-from zcloud.processes.compute import start_steps
+from zcloud.processes.compute import new_volumes, start_steps
 from zcloud.processes.compute.stop_steps import conclude, taken_down, uncertain
 
 
 class StartVmInstance(Workflow, name="start_vm_instance", version=1, title="start VM"):
-    """args: nics, how many."""
+    """args: nics, and data volumes that are yet to be made, how many."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
-        return start_steps.steps(args["nics"], forgive=("undo",))
+        return start_steps.steps(args["nics"], data=args.get("data", 0), forgive=("undo",))
 
     async def begin(self, unit: Unit, job: Job) -> None:
         it = await machine(unit, job.resource_uuid)
@@ -31,6 +31,8 @@ class StartVmInstance(Workflow, name="start_vm_instance", version=1, title="star
         it = await machine(unit, job.resource_uuid)
         if it.disk.status is VolumeState.CREATING and not uncertain(job, "create_root_volume"):
             await release_volume(unit, it)
+        if job.args.get("data") and not uncertain(job, new_volumes.STEP):
+            await new_volumes.release_unmade(unit, it)
         if it.status.state is VmState.STARTING and not uncertain(job, "start"):
             await release_host(unit, it)
         if it.status.state in (VmState.RUNNING, VmState.PAUSED) and taken_down(job):

@@ -1,0 +1,91 @@
+"""Disks of a guest that runs: plugged in, taken out, made bigger, and which file each has open."""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import libvirt
+
+from agents.kvm import domain_xml
+from agents.kvm.hypervisor import find
+from agents.runtime.task import TaskError
+from zcloud.v1.vm_instance_task_pb2 import VmDisk
+
+# How long a guest may take to let go of a disk.
+LET_GO_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+
+def live(connection: libvirt.virConnect, vm: str) -> libvirt.virDomain | None:
+    """The guest, while it runs here; None for no VM at all, too."""
+    return find(connection, domain_xml.checked_uuid("vm_instance_uuid", vm)) if vm else None
+
+
+def description(domain: libvirt.virDomain) -> ET.Element:
+    """What libvirt says of the guest now."""
+    return ET.fromstring(domain.XMLDesc())  # noqa: S314 - libvirt's own words
+
+
+def disk_with(domain: libvirt.virDomain, path: str) -> str:
+    """The name of the guest's disk whose newest file this is, such as vdb; empty when it has none."""
+    for disk in description(domain).iterfind("devices/disk"):
+        source, target = disk.find("source"), disk.find("target")
+        if source is not None and target is not None and source.get("file") == path:
+            return str(target.get("dev"))
+    return ""
+
+
+def disk_of(domain: libvirt.virDomain, volume_uuid: str) -> str:
+    """The name of the guest's disk that is this volume, whatever file it has open; empty when it has none."""
+    for disk in description(domain).iterfind("devices/disk"):
+        target = disk.find("target")
+        if target is not None and disk.findtext("serial") == volume_uuid[:20]:
+            return str(target.get("dev"))
+    return ""
+
+
+def attach(connection: libvirt.virConnect, vm: str, disk: VmDisk, platform: str) -> None:
+    """Have it plugged in, which it may be already. A guest that does not run is told at its next start."""
+    domain = live(connection, vm)
+    if domain is not None and not disk_with(domain, disk.path):
+        domain.attachDeviceFlags(domain_xml.disk_xml(disk, platform), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def detach(connection: libvirt.virConnect, vm: str, path: str, check: Callable[[], None]) -> None:
+    """Have it let go: the guest is asked, and waited for. FAILED when it does not."""
+    end = time.monotonic() + LET_GO_SECONDS
+    asked = False
+    while True:
+        domain = live(connection, vm)
+        name = disk_with(domain, path) if domain is not None else ""
+        if domain is None or not name:
+            return
+        check()
+        if time.monotonic() > end:
+            text = f"the guest did not let go of disk {name} in {LET_GO_SECONDS:.0f} s; unmount it there and try again"
+            raise TaskError("REFUSED", text)
+        if not asked:
+            asked = True
+            domain.detachDeviceAlias(_alias(domain, name), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        time.sleep(POLL_SECONDS)
+
+
+def _alias(domain: libvirt.virDomain, name: str) -> str:
+    for disk in description(domain).iterfind("devices/disk"):
+        target, alias = disk.find("target"), disk.find("alias")
+        if target is not None and alias is not None and target.get("dev") == name:
+            return str(alias.get("name"))
+    raise TaskError("NOT_FOUND", f"disk {name} is not there any more")
+
+
+def resize(connection: libvirt.virConnect, vm: str, path: str, size: int) -> bool:
+    """Let the disk of a guest that runs grow; False when none runs with it."""
+    domain = live(connection, vm)
+    name = disk_with(domain, path) if domain is not None else ""
+    if domain is None or not name:
+        return False
+    if domain.blockInfo(name)[0] < size:
+        domain.blockResize(name, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    return True
