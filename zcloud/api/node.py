@@ -25,8 +25,8 @@ from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
 from zcloud.api.calls import Calls
-from zcloud.api.current import Current
 from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
+from zcloud.api.current import Current
 from zcloud.api.growth import Growth
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server, load_handlers
