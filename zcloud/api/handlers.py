@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # A command decides in a unit; it gives the resource for the inventory, or the whole response.
 Command = Callable[["Call", Unit, Any], Awaitable[Any]]
-# A query reads; an action does something else (a login). Both give the response.
-Query = Callable[["Call", Any], Awaitable[Message]]
+# A query reads; an action does something else (a login). Both give the response, or its bytes.
+Query = Callable[["Call", Any], Awaitable[Message | bytes]]
 Stream = Callable[["Call", Any], AsyncIterator[Message]]
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -81,6 +81,16 @@ def bind(rpc: Rpc) -> tuple[str, Any]:
     return "command", command
 
 
+class _Methods(grpc.GenericRpcHandler):
+    """All methods by their path: gRPC asks one handler a service, in turn, for each call."""
+
+    def __init__(self, methods: dict[str, grpc.RpcMethodHandler]) -> None:
+        self._methods = methods
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        return self._methods.get(details.method)
+
+
 class Server:
     """One listening address with every RPC that this door serves."""
 
@@ -89,16 +99,10 @@ class Server:
         self.server = grpc.aio.server(options=OPTIONS)
         self.health = health.aio.HealthServicer()
         self._lane, self._waiting = Admission(), Admission(WAITING_AT_ONCE)
-        names = []
-        for service in services():
-            methods = {
-                rpc.name: self._method(rpc) for rpc in rpcs().values() if rpc.service == service.full_name and own(rpc)
-            }
-            if methods:
-                names.append(service.full_name)
-                self.server.add_generic_rpc_handlers(
-                    (grpc.method_handlers_generic_handler(service.full_name, methods),)
-                )
+        methods = {rpc.path: self._method(rpc) for rpc in rpcs().values() if own(rpc)}
+        served = {rpc.service for rpc in rpcs().values() if own(rpc)}
+        names = [service.full_name for service in services() if service.full_name in served]
+        self.server.add_generic_rpc_handlers((_Methods(methods),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.names = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         _add_reflection(self.names, self.server)

@@ -22,8 +22,7 @@ POLL_SECONDS = 0.5
 
 async def job_of(call: Call, uuid: str, moment: Moment | None = None) -> pb.Job:
     """The job as the caller may see it, with the progress of its running step; of then there is none."""
-    job = await fetch(call, "job", uuid, moment)
-    assert isinstance(job, pb.Job)
+    job = pb.Job.FromString(await fetch(call, "job", uuid, moment))
     if moment is not None:
         return job
     percent, detail = call.node.runner.progress.get(uuid, (0, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from zcloud.kernel.clock import SECOND
@@ -19,6 +20,7 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+@lru_cache(10_000)
 def uuid_of(token: str) -> str:
     """The session's uuid follows from its token, so that a call finds it without an index."""
     return derive("session", hash_of(token))
