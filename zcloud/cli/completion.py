@@ -63,7 +63,12 @@ def candidates(words: list[str]) -> list[str]:
         return _beginning(words[0] if words else "", [*catalog.COMMANDS, *catalog.names()])
     command, current, previous = words[0], words[-1], words[-2]
     if command in catalog.COMMANDS:
-        fixed = {"help": catalog.names(), "completion": SHELLS, "agent": ("kvm", "simulator")}
+        fixed = {
+            "help": catalog.names(),
+            "completion": SHELLS,
+            "agent": ("kvm", "simulator"),
+            "audit": ("verify", "export"),
+        }
         return _beginning(current, fixed.get(command, ())) if len(words) == 2 else []
     rpc = catalog.find(command)
     if previous in ("-o", "--output"):

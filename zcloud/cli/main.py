@@ -6,6 +6,7 @@ import sys
 
 from zcloud.cli.errors import INTERRUPTED, OK, CliError, UsageError
 
+_LOCAL = ("why", "diff", "audit", "replay", "check", "rebuild")
 _AGENTS = {"kvm": "agents.kvm.main", "simulator": "zcloud.cli.simulator"}
 
 
@@ -32,7 +33,7 @@ def _dispatch(words: list[str]) -> int:
     name, rest = (words[0], words[1:]) if words else ("help", [])
     if name == "serve":
         return _run("zcloud.cli.serve", rest)
-    if name in ("why", "diff"):
+    if name in _LOCAL:
         return _run(f"zcloud.cli.{name}", rest)
     if name == "agent":
         return _agent(rest)
@@ -61,7 +62,7 @@ def _explain(name: str, rest: list[str]) -> int:
         print(explain.usage(), end="")
         return OK
     if rest[0] in catalog.COMMANDS:
-        return _dispatch([rest[0], "--help"]) if rest[0] in ("serve", "agent", "why", "diff") else _explain("help", [])
+        return _dispatch([rest[0], "--help"]) if rest[0] in ("serve", "agent", *_LOCAL) else _explain("help", [])
     return explain.explain(rest[0])
 
 

@@ -92,6 +92,7 @@ class Hands:
 
     def __init__(self, path: Path, chance: random.Random, last: int) -> None:
         self.connection = sqlite3.connect(path)
+        self.connection.execute("PRAGMA synchronous=OFF")
         self.chance = chance
         self.last = last
         names = "events_are_never_changed", "events_are_never_removed"
