@@ -83,6 +83,8 @@ async def _tags(made: Populated) -> None:
     made.add("tag", tag.inventory.uuid)
     on = await owner.call("CreateUserTag", tag="lab1", resource_type="VmInstanceVO", resource_uuid=vm)
     made.add("user_tag", on.inventory.uuid)
+    quotas = await owner.call("QueryQuota", filter="name = vm.num")
+    made.add("quota", quotas.inventories[0].uuid)
 
 
 async def _storage(made: Populated, directory: Path, sshd: PrivateSshd) -> None:

@@ -30,6 +30,7 @@ OWNED = (
     "ip_range",
     "job",
     "l3_network",
+    "quota",
     "session",
     "tag",
     "user_tag",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zcloud.api.identity.quota import accounts_to_open, open_anew
 from zcloud.domain.identity.account import ADMIN_UUID, Account, AccountType, LoginName
 from zcloud.domain.identity.passwords import hash_password
 from zcloud.domain.operations.global_config import make_known
@@ -18,11 +20,13 @@ NAME = "admin"
 
 
 async def run(node: Any) -> None:
-    """The account once; the settings at each start, since another version of the software may know others."""
+    """The account once; settings and quotas at each start, since another version of the software may know others."""
     await _make_admin(node)
     context = Context(actor=SYSTEM, origin="first_start", reason="settings that this version knows")
     there = await node.views.where("global_config")
     await node.cloud.decide(context, lambda unit: make_known(unit, ADMIN_UUID, there))
+    for uuid in await accounts_to_open(node.views):
+        await node.cloud.decide(context, partial(open_anew, account_uuid=uuid))
 
 
 async def _make_admin(node: Any) -> None:

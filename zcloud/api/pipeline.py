@@ -26,6 +26,7 @@ from zcloud.kernel.record import Record, RequestRecord
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import PREFIX as SEALED
+from zcloud.v1.common_pb2 import PlannedQuota
 
 log = logging.getLogger(__name__)
 
@@ -241,6 +242,8 @@ def _fill_plan(decision: Decision) -> None:
             type=record.topic, resource_kind=record.kind, resource_uuid=record.resource_uuid
         )
         ParseDict(data_of(record), planned.data)
+    for found in decision.followed:
+        response.plan.quotas.append(render(PlannedQuota, found))
 
 
 def data_of(record: Record) -> dict[str, Any]:

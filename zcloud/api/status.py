@@ -32,7 +32,11 @@ def status_of(refused: Refused) -> status_pb2.Status:
         details.append(error_details_pb2.ResourceInfo(resource_type=kind, resource_name=name))
     if refused.code is Code.RESOURCE_EXHAUSTED and refused.reason is not Reason.TOO_MANY_REQUESTS:
         quota = error_details_pb2.QuotaFailure()
-        quota.violations.add(subject=_subject(refused), description=refused.message[:1000])
+        limit = (
+            {"quota_metric": refused.facts["quota"], "quota_id": refused.facts["quota"]} if _by_quota(refused) else {}
+        )
+        value = {"quota_value": int(refused.facts["limit"])} if _by_quota(refused) else {}
+        quota.violations.add(subject=_subject(refused), description=refused.message[:1000], **limit, **value)
         details.append(quota)
     if _passes(refused):
         retry = error_details_pb2.RetryInfo()
@@ -51,6 +55,10 @@ def _passes(refused: Refused) -> bool:
     if refused.code is Code.ABORTED:
         return "version" not in refused.facts
     return refused.code is Code.UNAVAILABLE or refused.reason is Reason.TOO_MANY_REQUESTS
+
+
+def _by_quota(refused: Refused) -> bool:
+    return refused.reason is Reason.QUOTA_EXCEEDED
 
 
 def _short(facts: dict[str, str]) -> dict[str, str]:

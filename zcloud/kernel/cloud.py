@@ -30,13 +30,14 @@ CACHED = 200_000
 class Decision:
     """What came of a unit: the body's value, the records that were (or would be) written, the log's position.
 
-    decided: the time that the body saw; what was written may bear a later one.
+    decided: the time that the body saw; what was written may bear a later one. followed: what the plan tells besides.
     """
 
     value: Any
     records: list[Record] = field(default_factory=list)
     position: int = 0
     decided: int = 0
+    followed: list[Any] = field(default_factory=list)
 
 
 class Cloud:
@@ -105,7 +106,7 @@ class Cloud:
             value = await body(unit)
             await settle(unit)
             if dry_run:
-                return Decision(value, self._records(unit, unit.now), self.log.head)
+                return Decision(value, self._records(unit, unit.now), self.log.head, followed=unit.followed)
             if not self._still_current(unit, moves):
                 continue
             request = answer(unit, value) if answer is not None else None

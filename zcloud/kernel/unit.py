@@ -27,6 +27,8 @@ class Unit:
         self.job_uuid = ""
         self.detail: Any = None
         self.reasons: dict[str, str] = {}
+        # What followed from the decision, for its plan.
+        self.followed: list[Any] = []
         self.seen: dict[str, tuple[Aggregate | None, int]] = {}
         self._owners: dict[str, tuple[str, str, str]] = {}
 

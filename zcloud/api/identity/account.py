@@ -9,6 +9,7 @@ from zcloud.api.call import Call
 from zcloud.api.handlers import command
 from zcloud.domain.identity.account import Account, LoginName
 from zcloud.domain.identity.passwords import hash_password
+from zcloud.domain.identity.quotas import open_account
 from zcloud.kernel.errors import Code, Reason, Refused, not_found
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
@@ -29,6 +30,7 @@ async def create_account(call: Call, unit: Unit, request: pb.CreateAccountReques
     await _take_name(unit, request.name, account.uuid)
     hashed = await hash_password(request.password)
     account.create(name=request.name, description=request.description, password_hash=hashed)
+    await open_account(unit, account)
     return account
 
 

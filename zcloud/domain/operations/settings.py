@@ -90,7 +90,7 @@ _SECONDS = _number(1, 10_000_000)
 _DEGREE = _number(1, 10_000)
 _SWITCH = _one_of("true", "false")
 
-KNOWN: tuple[Setting, ...] = (
+KNOWN: list[Setting] = [
     Setting("backupStorage", "ping.interval", "60", "Seconds between two pings of a backup storage.", _SECONDS),
     Setting("backupStorage", "ping.parallelismDegree", "50", "Backup storages pinged at the same time.", _DEGREE),
     Setting("backupStorage", "ping.maxFailure", "3", "Pings that must fail before it is Disconnected.", _DEGREE),
@@ -183,8 +183,15 @@ KNOWN: tuple[Setting, ...] = (
     ),
     Setting("audit", "checkpoint.interval", "60", "Seconds between two signed checkpoints of the log.", _SECONDS),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
-)
+]
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}
+
+
+def add(category: str, name: str, default: str, description: str) -> None:
+    """Make a setting known that is a size or a number of what there may be; for those that are many of one kind."""
+    made = Setting(category, name, default, description, _size)
+    KNOWN.append(made)
+    _BY_NAME[category, name] = made
 
 
 def known(category: str, name: str) -> Setting:

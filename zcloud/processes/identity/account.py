@@ -1,8 +1,9 @@
-"""What goes with an account besides what it owns: its sessions end, and its name is free again (ACC-01)."""
+"""What goes with an account besides what it owns: its sessions and quotas end, and its name is free again (ACC-01)."""
 
 from __future__ import annotations
 
 from zcloud.domain.identity.account import LoginName
+from zcloud.domain.identity.quota import Quota
 from zcloud.domain.identity.session import Session
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
@@ -16,6 +17,10 @@ async def forget_account(unit: Unit, account: Resource) -> None:
         session = await unit.find(Session, uuid)
         if session is not None:
             session.remove()
+    for uuid in await unit.port("views").owned("quota", account.uuid):
+        quota = await unit.find(Quota, uuid)
+        if quota is not None:
+            quota.remove()
     name = await unit.find(LoginName, LoginName.uuid_of(account.name))
     if name is not None and name.account == account.uuid:
         name.remove()
