@@ -6,11 +6,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.runtime.channel import open_channel
+from agents.runtime.channel import Doors
 from agents.runtime.config import AgentConfig
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.enroll import NodeUnreachable, enroll
@@ -70,9 +71,9 @@ async def _live(
         outbox = Outbox()
         dispatcher = Dispatcher(journal, handlers, outbox.put)
         try:
-            async with open_channel(config.agent_endpoint, identity) as channel:
+            async with aclosing(Doors(config.agent_endpoint, identity)) as doors:
                 session = Session(
-                    config.host_uuid, channel, dispatcher, outbox, inventory, hypervisor_error, changes=changes
+                    config.host_uuid, doors, dispatcher, outbox, inventory, hypervisor_error, changes=changes
                 )
                 await session.run()
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -44,6 +46,38 @@ def open_channel(endpoint: str, identity: Identity) -> grpc.aio.Channel:
         certificate_chain=identity.certificate,
     )
     return grpc.aio.secure_channel(endpoint, credentials, options=CLIENT_OPTIONS)
+
+
+class Doors:
+    """The nodes of a cloud as an agent knows them; any of them will do. Begins with one by chance."""
+
+    def __init__(self, endpoints: str, identity: Identity) -> None:
+        """endpoints: host:port, separated by commas."""
+        self._configured = split(endpoints)
+        self._endpoints = random.sample(self._configured, len(self._configured))
+        self._identity = identity
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def channel(self, turn: int) -> grpc.aio.Channel:
+        """To one node after the other."""
+        endpoint = self._endpoints[turn % len(self._endpoints)]
+        if endpoint not in self._channels:
+            self._channels[endpoint] = open_channel(endpoint, self._identity)
+        return self._channels[endpoint]
+
+    def learn(self, endpoints: Iterable[str]) -> None:
+        """Nodes come and go: those that were told of at the installation may not be all."""
+        self._endpoints += [e for e in endpoints if e not in self._endpoints]
+
+    async def aclose(self) -> None:
+        """Hang up everywhere."""
+        for channel in self._channels.values():
+            await channel.close(None)
+
+
+def split(endpoints: str) -> list[str]:
+    """Of a list that is separated by commas."""
+    return [endpoint.strip() for endpoint in endpoints.split(",") if endpoint.strip()] or [""]
 
 
 def open_enrol_channel(endpoint: str, ca_certificate: bytes) -> grpc.aio.Channel:

@@ -17,7 +17,7 @@ class AgentConfig(msgspec.Struct, kw_only=True):
     """One agent. extra is for the kind of agent, for example libvirt_uri."""
 
     host_uuid: str
-    # host:port of the node, for the session and for enrolment.
+    # host:port of the nodes, separated by commas, for the session and for enrolment.
     agent_endpoint: str
     enroll_endpoint: str = ""
     # One-time; gone from the file once it was used.

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from agents.runtime import identity as ids
-from agents.runtime.channel import NODE_NAME, open_enrol_channel
+from agents.runtime.channel import NODE_NAME, open_enrol_channel, split
 from agents.runtime.identity import Identity
 from zcloud.v1.agent_pb2 import EnrollRequest
 from zcloud.v1.agent_pb2_grpc import AgentServiceStub
@@ -79,6 +79,7 @@ async def fetch_ca(endpoint: str, fingerprint: str) -> bytes:
 async def enroll(directory: Path, endpoint: str, token: str, ca_fingerprint: str, name: str) -> Identity:
     """A new identity for the token, kept in the directory; without a token the one that is there.
 
+    endpoint: of one node or of several, separated by commas.
     A token that is still known was not used, or the agent died before it could forget it: then it is refused,
     and the identity that it brought is there. name says in the request who asks.
     """
@@ -87,6 +88,18 @@ async def enroll(directory: Path, endpoint: str, token: str, ca_fingerprint: str
         if known is None:
             raise EnrollError(f"no certificate in {directory} and no enrolment token: add the host again to get one")
         return known
+    for n, one in enumerate(endpoints := split(endpoint), 1):
+        try:
+            return await _enroll_at(directory, one, token, ca_fingerprint, name, known)
+        except NodeUnreachable:
+            if n == len(endpoints):
+                raise
+    raise AssertionError("there is an endpoint, be it empty")
+
+
+async def _enroll_at(
+    directory: Path, endpoint: str, token: str, ca_fingerprint: str, name: str, known: Identity | None
+) -> Identity:
     ca_certificate = await fetch_ca(endpoint, ca_fingerprint)
     try:
         new = await _trade(directory, endpoint, token, ca_certificate, name)

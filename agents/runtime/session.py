@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from agents.runtime.channel import Doors
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.outbox import Outbox
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello, HostInventory
@@ -48,7 +49,7 @@ class Session:
     def __init__(
         self,
         host_uuid: str,
-        channel: grpc.aio.Channel,
+        channel: grpc.aio.Channel | Doors,
         dispatcher: Dispatcher,
         outbox: Outbox,
         inventory: Callable[[], Awaitable[HostInventory]],
@@ -59,7 +60,8 @@ class Session:
         incarnation: str = "",
     ) -> None:
         self._host_uuid = host_uuid
-        self._stub = AgentServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._channel = channel
+        self._turn = 0
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._inventory = inventory
@@ -82,6 +84,7 @@ class Session:
                 reason = await self._connect_once()
                 delay = backoff(self._attempt, self._chance)
                 self._attempt += 1
+                self._turn += 1
                 log.warning("host %s: no session (%s); next try in %.1f s", self._host_uuid, reason, delay)
                 await self._sleep(delay)
         finally:
@@ -90,7 +93,8 @@ class Session:
 
     async def _connect_once(self) -> str:
         """One stream from dialling to loss; why it was lost."""
-        call = self._stub.Connect()
+        channel = self._channel.channel(self._turn) if isinstance(self._channel, Doors) else self._channel
+        call = AgentServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
         try:
             await self._greet(call)
             await self._converse(call)
@@ -125,6 +129,8 @@ class Session:
         if answer is END or answer.WhichOneof("message") != "welcome":
             raise ConnectionLost("the node did not welcome this host")
         self._heartbeat_seconds = answer.welcome.heartbeat_seconds or HEARTBEAT_DEFAULT
+        if isinstance(self._channel, Doors):
+            self._channel.learn(answer.welcome.endpoints)
         self._outbox.open()
         self._resend(None)
         self.connected.set()

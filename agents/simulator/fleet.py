@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-
-from agents.runtime.channel import open_channel
+from agents.runtime.channel import Doors
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.identity import Identity
 from agents.runtime.journal import Journal
@@ -24,18 +22,18 @@ class Fleet:
     def __init__(self, endpoint: str, identity: Identity) -> None:
         self._endpoint = endpoint
         self._identity = identity
-        self._channels: list[grpc.aio.Channel] = []
+        self._doors: list[Doors] = []
         self._sessions: list[tuple[Session, Dispatcher, asyncio.Task[None]]] = []
 
     def start(self, host: SimulatedHost) -> None:
         """Let one more host dial in."""
         if len(self._sessions) % STREAMS_PER_CHANNEL == 0:
-            self._channels.append(open_channel(self._endpoint, self._identity))
+            self._doors.append(Doors(self._endpoint, self._identity))
         outbox = Outbox()
         dispatcher = Dispatcher(Journal(), host.handlers(), outbox.put)
         session = Session(
             host.host_uuid,
-            self._channels[-1],
+            self._doors[-1],
             dispatcher,
             outbox,
             host.inventory,
@@ -57,5 +55,5 @@ class Fleet:
         await asyncio.gather(*(task for _, _, task in self._sessions), return_exceptions=True)
         for _, dispatcher, _ in self._sessions:
             await dispatcher.close()
-        for channel in self._channels:
-            await channel.close(None)
+        for doors in self._doors:
+            await doors.aclose()

@@ -73,7 +73,8 @@ class AgentDoor:
         self.node.agents.add(session)
         reader = asyncio.create_task(self._read(session, requests), name=f"agent-{host_uuid}")
         try:
-            yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS))
+            endpoints = self.node.doors()["agent_endpoint"].split(",")
+            yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=endpoints))
             self.node.agents.resend(host_uuid)
             self.node.hosts.opened(host_uuid)
             async for message in session.messages():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,8 +14,9 @@ from typing import Any
 
 from agents.runtime.identity import write_private
 from zcloud.api.pki import Authority
+from zcloud.kernel.clock import SystemClock
 from zcloud.kernel.ids import RandomIds
-from zcloud.kernel.leases import LEASE_SECONDS, Leases, SharedLeases, SoleOwner
+from zcloud.kernel.leases import LEASE_SECONDS, PARTITIONS, Leases, Member, SharedLeases, SoleOwner
 from zcloud.kernel.store import Store
 from zcloud.kernel.store.postgres_leases import PostgresLeases
 from zcloud.kernel.vault import Vault
@@ -35,15 +37,19 @@ class Cluster:
     ) -> None:
         """name: "" for one that is made of the machine's and the directory's. seconds: how long leases hold."""
         self.name = name or own_name(directory)
+        self.facts = facts
         self.table = PostgresLeases(store) if store else None
         self._shared: SharedLeases | None = None
         if self.table is not None:
             instance = RandomIds().new()
             self._shared = SharedLeases(self.table, self.name, instance, facts, seconds or LEASE_SECONDS)
         self.leases: Leases = self._shared or SoleOwner()
+        self._now = SystemClock().now
+        self._started = 0
 
     async def start(self) -> None:
         """Join the others."""
+        self._started = self._now()
         if self._shared is not None:
             await self._shared.start()
 
@@ -51,6 +57,19 @@ class Cluster:
         """Leave everything to the others."""
         if self._shared is not None:
             await self._shared.close()
+
+    @property
+    def known(self) -> list[Member]:
+        """The nodes as of the newest heartbeat."""
+        return self._shared.members if self._shared is not None else [self._alone()]
+
+    async def members(self) -> list[Member]:
+        """The nodes now."""
+        return self.known if self.table is None else await asyncio.to_thread(self.table.members)
+
+    def _alone(self) -> Member:
+        now = self._now()
+        return Member(self.name, self.leases.instance, True, self._started, now, {}, tuple(range(PARTITIONS)))
 
     def dispose(self) -> None:
         """Let go of the store."""

@@ -45,7 +45,8 @@ def share(name: str, members: Iterable[str]) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Member:
-    """A node as the store knows it. started, seen: microseconds by the store's clock; facts: what it says of itself."""
+    """A node as the store knows it. started, seen: microseconds by the store's clock; facts: what it says of
+    itself; position: how far the log was when it was seen."""
 
     name: str
     instance: str
@@ -54,6 +55,7 @@ class Member:
     seen: int
     facts: dict[str, Any]
     partitions: tuple[int, ...] = ()
+    position: int = 0
 
 
 class NotOwner(Refused):

@@ -13,9 +13,11 @@ from zcloud.kernel.store import postgres_schema as schema
 from zcloud.kernel.store.connections import Connections, translated
 
 _JOIN = (
-    "INSERT INTO members AS m (name, instance, expires, facts)"
-    " VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s), %s) ON CONFLICT (name) DO UPDATE"
+    "INSERT INTO members AS m (name, instance, expires, facts, position)"
+    " VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s), %s, (SELECT h.position FROM head h))"
+    " ON CONFLICT (name) DO UPDATE"
     " SET instance=excluded.instance, expires=excluded.expires, facts=excluded.facts, seen=clock_timestamp(),"
+    " position=excluded.position,"
     " started=CASE WHEN m.instance=excluded.instance THEN m.started ELSE clock_timestamp() END"
 )
 # A node that was away for long finds its row gone, and no other's in its place.
@@ -23,7 +25,8 @@ _BEAT = _JOIN + " WHERE m.instance=excluded.instance"
 _MEMBERS = (
     "SELECT m.name, m.instance, m.expires > clock_timestamp(), (extract(epoch FROM m.started)*1000000)::bigint,"
     " (extract(epoch FROM m.seen)*1000000)::bigint, m.facts,"
-    " ARRAY(SELECT l.part FROM leases l WHERE l.owner=m.instance ORDER BY l.part) FROM members m ORDER BY m.name"
+    " ARRAY(SELECT l.part FROM leases l WHERE l.owner=m.instance ORDER BY l.part), m.position"
+    " FROM members m ORDER BY m.name"
 )
 
 
@@ -66,8 +69,8 @@ class PostgresLeases:
     def members(self) -> list[Member]:
         rows = self._do(_MEMBERS)[1]
         return [
-            Member(name, instance, alive, started, seen, json.loads(facts), tuple(parts))
-            for name, instance, alive, started, seen, facts, parts in rows
+            Member(name, instance, alive, started, seen, json.loads(facts), tuple(parts), position)
+            for name, instance, alive, started, seen, facts, parts, position in rows
         ]
 
     # -- agents' sessions

@@ -6,7 +6,9 @@ CREATE TABLE members (
     expires  timestamptz NOT NULL,
     started  timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    facts    text NOT NULL DEFAULT '{}'
+    facts    text NOT NULL DEFAULT '{}',
+    -- How far the log was when it was seen.
+    position bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- owner: an instance, or nobody. A lease holds as long as its owner lives; its epoch grows when it changes hands.
