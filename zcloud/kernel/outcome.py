@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import Job
+from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow, workflow
 
 
@@ -39,3 +42,24 @@ def facts(result: Any) -> dict[str, Any]:
     if result is None:
         return {}
     return {field.name: value for field, value in result.ListFields() if isinstance(value, (str, int, bool, float))}
+
+
+def refusal_of(job_uuid: str, refused: Refused) -> Callable[[Unit], Awaitable[None]]:
+    """The next step can't even be made: it failed, and is undone like one that ran."""
+
+    async def fail(unit: Unit) -> None:
+        fail_step(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
+
+    return fail
+
+
+def giving_up(job_uuid: str) -> Callable[[Unit], Awaitable[None]]:
+    """A programming error in a workflow: the job rests visibly, for an operator."""
+
+    async def stick(unit: Unit) -> None:
+        job = await unit.get(Job, job_uuid)
+        if not job.ended:
+            index = min(max(job.index, 0), len(job.steps) - 1)
+            job.trigger(Job.GotStuck(index=index, reason="BUG", error="the workflow failed; see the node's log"))
+
+    return stick

@@ -10,13 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from zcloud.kernel import failpoint
+from zcloud.kernel.adoption import Adoption
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState, StepState
 from zcloud.kernel.leases import partition_of
-from zcloud.kernel.outcome import facts, fail_step, step_of
+from zcloud.kernel.outcome import facts, fail_step, giving_up, refusal_of, step_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
 from zcloud.kernel.resource import Resource
@@ -44,7 +45,7 @@ class Runner:
         self._wake: dict[str, asyncio.Event] = {}
         self._ended: dict[str, list[asyncio.Future[None]]] = {}
         self._closing = False
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._adoption = Adoption(cloud, active, self._drive, self._drop)
         self._relay = Relay(cloud, transport, self._send_for, self._forget) if cloud.log.recorder.shared else None
 
     # -- life
@@ -56,22 +57,23 @@ class Runner:
         if self._relay is not None:
             found = [await self.cloud.load(uuid) for uuid in active]
             self._relay.start([job for job in found if isinstance(job, Job) and not job.ended])
-            self.cloud.leases.listen(self._on_change)
+            self._adoption.start()
         for job_uuid in active:
             self._drive(job_uuid)
 
     async def close(self) -> None:
         """Stop driving; what is pending stays pending in the log."""
         self._closing = True
-        drivers = [*self._drivers.values(), *self._adopting]
+        await self._adoption.close()
+        drivers = list(self._drivers.values())
         for driver in drivers:
             driver.cancel()
         await asyncio.gather(*drivers, return_exceptions=True)
         if self._relay is not None:
             await self._relay.close()
 
-    def _on_change(self, gained: frozenset[int], lost: frozenset[int]) -> None:
-        """Other nodes see to some jobs from now on, and this one to some of theirs."""
+    def _drop(self, lost: frozenset[int]) -> None:
+        """Other nodes see to these partitions from now on."""
         for job_uuid, driver in list(self._drivers.items()):
             if partition_of(job_uuid) in lost:
                 driver.cancel()
@@ -79,22 +81,6 @@ class Runner:
             if partition_of(job_uuid) in lost and sending is not None and sending.target == NODE:
                 del self._pending[task_uuid]
                 self.transport.abort(NODE, task_uuid)  # who sees to the job now has its own agent do it
-        if gained and not self._closing:
-            task = asyncio.get_running_loop().create_task(self._adopt(gained), name="adopt-jobs")
-            self._adopting.add(task)
-            task.add_done_callback(self._adopting.discard)
-
-    async def _adopt(self, parts: frozenset[int]) -> None:
-        while True:
-            try:
-                active = await self._active()
-                break
-            except Refused as refused:
-                log.warning("jobs of other nodes are taken over later: %s", refused.message)
-                await self.cloud.clock.sleep(RETRY_SECONDS)
-        for job_uuid in active:
-            if partition_of(job_uuid) in parts:
-                self._drive(job_uuid)
 
     def _on_committed(self, records: list[Record]) -> None:
         for record in records:
@@ -261,7 +247,7 @@ class Runner:
             raise
         except Exception:
             log.exception("job %s could not go on", job_uuid)
-            await self._give_up(job_uuid)
+            await self.cloud.decide(await self._context(job_uuid), giving_up(job_uuid), fenced=job_uuid)
         finally:
             self._wake.pop(job_uuid, None)
 
@@ -283,7 +269,7 @@ class Runner:
         except Refused as refused:
             if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
-            await self._refuse(job_uuid, refused)
+            await self.cloud.decide(await self._context(job_uuid), refusal_of(job_uuid, refused), fenced=job_uuid)
         return True
 
     async def _await_report(self, job: Job, wake: asyncio.Event) -> None:
@@ -407,25 +393,6 @@ class Runner:
                 unit.roll_back(before)  # what it had begun to change when it refused
                 following.trigger(Job.Finished(state=JobState.FAILED, error=refused.message))
                 queue.trigger(JobQueue.Left(job_uuid=following.uuid))
-
-    async def _refuse(self, job_uuid: str, refused: Refused) -> None:
-        """The next step can't even be made: it failed, and is undone like one that ran."""
-
-        async def fail(unit: Unit) -> None:
-            fail_step(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
-
-        await self.cloud.decide(await self._context(job_uuid), fail, fenced=job_uuid)
-
-    async def _give_up(self, job_uuid: str) -> None:
-        """A programming error in a workflow: the job rests visibly, for an operator."""
-
-        async def stick(unit: Unit) -> None:
-            job = await unit.get(Job, job_uuid)
-            if not job.ended:
-                index = min(max(job.index, 0), len(job.steps) - 1)
-                job.trigger(Job.GotStuck(index=index, reason="BUG", error="the workflow failed; see the node's log"))
-
-        await self.cloud.decide(await self._context(job_uuid), stick, fenced=job_uuid)
 
 
 __all__ = ["Report", "Runner", "Sending", "Transport"]

@@ -69,6 +69,10 @@ class FaultNode(Owner):
         self.door.node = self
         self.cloud.ports.update(vault=VAULT, views=run.lake.fold, probe=self.agents.probe, doors=dict)
 
+    def doors(self) -> dict[str, str]:
+        """Agents need not be told of any: the network knows them."""
+        return {"agent_endpoint": ""}
+
     async def _active(self) -> list[str]:
         return self.run.active()
 

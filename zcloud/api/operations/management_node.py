@@ -22,7 +22,7 @@ async def query_management_node(call: Call, request: pb.QueryManagementNodeReque
         members = await call.node.cluster.members()
     except Refused as refused:
         members, health.well, health.error = call.node.cluster.known, False, refused.message
-    response = pb.QueryManagementNodeResponse(store=health)
+    response = pb.QueryManagementNodeResponse(store=health, total=len(members))
     response.inventories.extend(_node(call, member, health.events) for member in members)
     return response
 
