@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -13,10 +14,13 @@ from google.protobuf.message import DecodeError, Message
 from projections.schema.fields import is_secret
 from zcloud.api import position
 from zcloud.api.rpcs import rpcs
+from zcloud.v1 import options_pb2
 from zcloud.v1.operation_log_pb2 import OperationLog
 
 LONGEST = 4096
 HIDDEN = "***"
+# What some URLs hold before their host.
+_LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/]*@", re.ASCII)
 
 
 class Told(msgspec.Struct, array_like=True, frozen=True):
@@ -115,6 +119,10 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
 
 
 def _single(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
+    if field.GetOptions().Extensions[options_pb2.rules].format == options_pb2.FORMAT_URL:
+        return _LOGIN.sub(rf"\1{HIDDEN}@", value)
     if field.message_type is None:
         return field.enum_type.values_by_number[value].name if _known(field, value) else value
     if field.message_type.full_name.startswith("google.protobuf."):

@@ -167,7 +167,8 @@ class Rule:
             return
         right = self.check(value)
         if right:
-            shown = "" if self.secret else f" is {quoted(str(value))},"
+            login = self.rules.format == o.FORMAT_URL and "@" in value
+            shown = "" if self.secret or login else f" is {quoted(str(value))},"
             yield path, f"{path}{shown} but must be {right}" if shown else f"must be {right}"
 
 

@@ -22,6 +22,7 @@ from zcloud.api.admission import WAITING_AT_ONCE, Admission
 from zcloud.api.call import Metadata, read_metadata
 from zcloud.api.rpcs import Rpc, rpcs, services
 from zcloud.api.status import abort, internal
+from zcloud.api.taking import takers, taking
 from zcloud.kernel.errors import Refused
 from zcloud.v1 import options_pb2 as o
 
@@ -66,9 +67,11 @@ def load_handlers() -> None:
 
 
 def bind(rpc: Rpc) -> tuple[str, Any]:
-    """How an RPC is answered: ("command" | "query" | "stream", handler)."""
+    """How an RPC is answered: ("command" | "query" | "stream" | "takes", handler)."""
     if not rpc.permission or rpc.access == o.ACCESS_UNSPECIFIED:
         raise Undeclared(f"{rpc.name} declares no permission or no access; see options.proto")
+    if rpc.name in takers:
+        return "takes", takers[rpc.name]
     for kind, table in (("command", handlers.commands), ("query", handlers.queries), ("stream", handlers.streams)):
         if rpc.name in table:
             return kind, table[rpc.name]
@@ -109,6 +112,8 @@ class Server:
 
     def _method(self, rpc: Rpc) -> grpc.RpcMethodHandler:
         kind, handler = bind(rpc)
+        if kind == "takes":
+            return grpc.stream_unary_rpc_method_handler(taking(self.node, rpc, handler))
         if kind == "stream":
             return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler))
         return grpc.unary_unary_rpc_method_handler(self._unary(rpc, kind, handler))

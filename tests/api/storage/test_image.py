@@ -216,7 +216,15 @@ def test_wrong_whatever_the_state(tmp_path: Path) -> None:
         good = {"name": "i", "url": "http://example.org/i", "format": "qcow2"}
         before = api.node.cloud.log.head
         for changes, field in (
-            ({"url": "ftp://example.org/i"}, "url"),
+            ({"url": "gopher://example.org/i"}, "url"),
+            ({"url": "ftp://user:secret@example.org/"}, "url"),
+            ({"url": "ftp://user:secret@example.org/i", "username": "other"}, "username"),
+            ({"url": "sftp://user:secret@exa mple.org/i"}, "url"),
+            ({"password": "secret"}, "username"),
+            ({"url": "file:///a", "username": "u", "password": "secret"}, "username"),
+            ({"url": "ftp://example.org/i", "username": "u", "private_key": "secret"}, "private_key"),
+            ({"url": "upload://i"}, "size"),
+            ({"size": 1}, "size"),
             ({"url": "file://host/i"}, "url"),
             ({"url": "file:///a/../b"}, "url"),
             ({"url": "http://"}, "url"),

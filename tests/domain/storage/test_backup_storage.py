@@ -135,7 +135,13 @@ def test_another_server_has_another_key() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://example.org/i",
+        "gopher://example.org/i",
+        "ftp://example.org/",
+        "sftp://example.org",
+        "ftp://user:pw@example.org/i",
+        "upload://a/b",
+        "http://example.org/a\\b",
+        "file:///a/%2e%2e/b",
         "HTTP",
         "http:///i",
         "https://user@example.org/i",

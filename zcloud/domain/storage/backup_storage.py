@@ -125,6 +125,39 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
             self.trigger(self.Freed(image_uuid=image_uuid))
 
 
+class BackupStorageLeftovers(Companion, of="backup_storage", role="leftovers"):
+    """Files that are nothing's any more, and lie there because the storage was away when they should have gone."""
+
+    # Paths, in the order in which they were left.
+    leftovers: tuple[str, ...] = ()
+
+    class Left(Event):
+        """A file could not be removed."""
+
+        path: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.leftovers = (*aggregate.leftovers, self.path)
+
+    class Cleared(Event):
+        """It is gone, or is something's again."""
+
+        path: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.leftovers = tuple(path for path in aggregate.leftovers if path != self.path)
+
+    def leave(self, path: str) -> None:
+        """Leave it for the next connect."""
+        if path not in self.leftovers:
+            self.trigger(self.Left(path=path))
+
+    def clear(self, path: str) -> None:
+        """Nothing is left of it; what was not left needs no event."""
+        if path in self.leftovers:
+            self.trigger(self.Cleared(path=path))
+
+
 def unusable(storage: BackupStorage, status: BackupStorageStatus) -> str:
     """Why no bits may be moved there; empty when they may (BS-08, BS-09)."""
     if storage.state is not State.ENABLED:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import enum
-import posixpath
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from zcloud.domain.storage.image_url import must_be_image_url, scheme_of
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, invalid, precondition
 from zcloud.kernel.event import Event
@@ -59,6 +58,13 @@ class MediaType(enum.Enum):
     ISO = "Iso"
 
 
+class BootMode(enum.Enum):
+    """What firmware its VMs begin with; Legacy is BIOS."""
+
+    LEGACY = "Legacy"
+    UEFI = "Uefi"
+
+
 class ImageCopy(msgspec.Struct, frozen=True, omit_defaults=True):
     """The file on one backup storage."""
 
@@ -76,8 +82,22 @@ class Image(Switched, kind="image"):
     media_type: MediaType = MediaType.ROOT_VOLUME_TEMPLATE
     # The digest that the file must have, where the caller said so.
     expected_sha256: str = ""
+    boot_mode: BootMode = BootMode.LEGACY
+    # For the server that the URL names; password and private_key are sealed.
+    username: str = ""
+    password: str = ""
+    private_key: str = ""
+    # An admin's sftp:// URL without login goes by the SSH keys of the backup storage.
+    own_keys: bool = False
+    # With upload://: bytes of the file that is to come.
+    upload_size: int = 0
     deleted: bool = False
     deleted_date: int = 0
+
+    @property
+    def uploaded(self) -> bool:
+        """The caller brings the file."""
+        return scheme_of(self.url) == "upload"
 
     @property
     def cache_name(self) -> str:
@@ -92,6 +112,17 @@ class Image(Switched, kind="image"):
         platform: Platform
         media_type: MediaType
         expected_sha256: str = ""
+        boot_mode: BootMode = BootMode.LEGACY
+        username: str = ""
+        password: str = ""
+        private_key: str = ""
+        own_keys: bool = False
+        upload_size: int = 0
+
+    class BootModeChanged(Event):
+        """How its VMs boot was set right; VMs that exist keep theirs."""
+
+        boot_mode: BootMode
 
     class PlatformChanged(Event):
         """What the guest can drive was set right."""
@@ -120,14 +151,25 @@ class Image(Switched, kind="image"):
         platform: str = "Linux",
         media_type: str = "",
         sha256: str = "",
+        boot_mode: str = "Legacy",
+        username: str = "",
+        password: str = "",
+        private_key: str = "",
+        own_keys: bool = False,
+        size: int = 0,
     ) -> None:
-        """format, platform, media_type: in short form. sha256: in lower-case hex, checked when given."""
+        """format, platform, media_type, boot_mode: in short form. sha256: in lower-case hex, checked when given.
+
+        username, password, private_key: of the server that the URL names, the last two sealed. size: with upload://.
+        """
         must_be_image_url(url)
         if sha256 and not _SHA256.fullmatch(sha256):
             raise invalid("sha256", sha256, "must be 64 lower-case hex digits")
         kind = MediaType(media_type or ("Iso" if format == "Iso" else "RootVolumeTemplate"))
         if (kind is MediaType.ISO) != (format == "Iso"):
             raise invalid("media_type", kind.value, "goes with format Iso, and only ISO media have it")
+        if (scheme_of(url) == "upload") != bool(size):
+            raise invalid("size", size, "must be the file's bytes with upload://, and absent with other URLs")
         self.trigger(
             self.Created(
                 name=name,
@@ -138,18 +180,34 @@ class Image(Switched, kind="image"):
                 platform=Platform(platform),
                 media_type=kind,
                 expected_sha256=sha256,
+                boot_mode=BootMode(boot_mode),
+                username=username,
+                password=password,
+                private_key=private_key,
+                own_keys=own_keys,
+                upload_size=size,
             )
         )
 
-    def update(self, *, name: str | None = None, description: str | None = None, platform: str | None = None) -> None:
-        """platform: in short form."""
+    def update(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        platform: str | None = None,
+        boot_mode: str | None = None,
+    ) -> None:
+        """platform, boot_mode: in short form."""
         super().update(name=name, description=description)
         if platform is not None and Platform(platform) is not self.platform:
             self.trigger(self.PlatformChanged(platform=Platform(platform)))
+        if boot_mode is not None and BootMode(boot_mode) is not self.boot_mode:
+            self.trigger(self.BootModeChanged(boot_mode=BootMode(boot_mode)))
 
     def delete(self, facts: ImageFacts) -> None:
         """Into the recycle bin. Refused while it is coming or is there already."""
         facts.must_be(self, ImageStatus.READY, "deleted")
+        facts.must_be_settled(self)
         self.trigger(self.Deleted())
         facts.trigger(facts.Deleted())
 
@@ -175,6 +233,8 @@ class ImageFacts(Companion, of="image", role="facts"):
     actual_size: int = 0
     sha256: str = ""
     copies: tuple[ImageCopy, ...] = ()
+    # When the caller last began to bring something of it.
+    upload_date: int = 0
 
     class Downloading(Event):
         """A backup storage fetches it."""
@@ -189,6 +249,40 @@ class ImageFacts(Companion, of="image", role="facts"):
                 "",
             )
             aggregate.copies = (ImageCopy(self.backup_storage_uuid, ImageStatus.DOWNLOADING),)
+
+    class Uploading(Event):
+        """The caller brings it to a backup storage."""
+
+        backup_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.status, aggregate.size, aggregate.actual_size, aggregate.sha256 = ImageStatus.CREATING, 0, 0, ""
+            aggregate.copies = (ImageCopy(self.backup_storage_uuid, ImageStatus.CREATING),)
+            aggregate.upload_date = aggregate.last_op_date
+
+    class UploadBegun(Event):
+        """A stream with bytes of it has begun."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.upload_date = aggregate.last_op_date
+
+    class CopyBegun(Event):
+        """Another backup storage fetches it from one that has it."""
+
+        backup_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.copies = (*aggregate.copies, ImageCopy(self.backup_storage_uuid, ImageStatus.DOWNLOADING))
+
+    class CopyAdded(Event):
+        """Another backup storage has it."""
+
+        backup_storage_uuid: str
+        install_path: str
+
+        def apply(self, aggregate: Any) -> None:
+            others = (c for c in aggregate.copies if c.backup_storage_uuid != self.backup_storage_uuid)
+            aggregate.copies = (*others, ImageCopy(self.backup_storage_uuid, ImageStatus.READY, self.install_path))
 
     class Ready(Event):
         """It has come and is what it should be. size: of the virtual disk; actual_size: of the file; bytes."""
@@ -224,6 +318,27 @@ class ImageFacts(Companion, of="image", role="facts"):
         def apply(self, aggregate: Any) -> None:
             aggregate.copies = tuple(c for c in aggregate.copies if c.backup_storage_uuid != self.backup_storage_uuid)
 
+    def uploading(self, backup_storage_uuid: str) -> None:
+        """The caller will bring it."""
+        self.trigger(self.Uploading(backup_storage_uuid=backup_storage_uuid))
+
+    def begin_upload(self) -> None:
+        """The caller brings something of it."""
+        self.trigger(self.UploadBegun())
+
+    def begin_copy(self, image: Image, backup_storage_uuid: str) -> None:
+        """Another backup storage is to have it. Refused when it has it, or another copy is on its way."""
+        self.must_be(image, ImageStatus.READY, "copied")
+        self.must_be_settled(image)
+        if self.copy_on(backup_storage_uuid) is not None:
+            text = f'image "{image.name}" is on backup storage {backup_storage_uuid} already'
+            raise precondition(Reason.ALREADY_ATTACHED, text, backup_storage_uuid=backup_storage_uuid)
+        self.trigger(self.CopyBegun(backup_storage_uuid=backup_storage_uuid))
+
+    def add_copy(self, backup_storage_uuid: str, install_path: str) -> None:
+        """The other backup storage has it."""
+        self.trigger(self.CopyAdded(backup_storage_uuid=backup_storage_uuid, install_path=install_path))
+
     def downloading(self, backup_storage_uuid: str) -> None:
         """Its download was ordered."""
         self.trigger(self.Downloading(backup_storage_uuid=backup_storage_uuid))
@@ -252,6 +367,13 @@ class ImageFacts(Companion, of="image", role="facts"):
                 return copy
         return None
 
+    def must_be_settled(self, image: Image) -> None:
+        """Refuses what a copy that is on its way would come too late for."""
+        coming = [c.backup_storage_uuid for c in self.copies if c.status is ImageStatus.DOWNLOADING]
+        if coming:
+            text = f'image "{image.name}" is being copied to backup storage {coming[0]}; wait for that, or cancel it'
+            raise precondition(Reason.WRONG_STATUS, text, backup_storage_uuid=coming[0])
+
     def must_be(self, image: Image, status: ImageStatus, what: str) -> None:
         """Refuses what needs another status."""
         if self.status is not status:
@@ -262,26 +384,6 @@ class ImageFacts(Companion, of="image", role="facts"):
 def _set(aggregate: Any, status: ImageStatus) -> None:
     aggregate.status = status
     aggregate.copies = tuple(ImageCopy(c.backup_storage_uuid, status, c.install_path) for c in aggregate.copies)
-
-
-def must_be_image_url(url: str) -> None:
-    """http, https or file; whether it may lead where it leads is judged where it is fetched (IMG-05)."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        raise invalid("url", url, "must be a URL with a host and a port that exist") from None
-    if parts.scheme not in ("http", "https", "file"):
-        raise invalid("url", url, "must begin with http://, https:// or file://")
-    if parts.scheme == "file":
-        path = parts.path
-        if host or not path.startswith("/") or posixpath.normpath(path) != path or path == "/":
-            raise invalid("url", url, "must be file:// and an absolute path on the backup storage, without ..")
-    elif not host:
-        raise invalid("url", url, "must name a host")
-    elif parts.username is not None or parts.password is not None:
-        raise invalid("url", "***", "must hold no user name or password: it is shown to everybody who sees the image")
 
 
 def must_be_usable(image: Image, facts: ImageFacts) -> None:

@@ -10,7 +10,7 @@ from zcloud.domain.storage.backup_storage import (
     must_move_bits,
     unusable,
 )
-from zcloud.domain.storage.image import Image, ImageFacts, must_be_usable
+from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus, must_be_usable
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.unit import Unit
 
@@ -26,7 +26,7 @@ async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupS
     whys = []
     for copy in facts.copies:
         storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
-        if storage is None:
+        if storage is None or copy.status is not ImageStatus.READY:
             continue
         why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
         if not why and zone_uuid not in storage.attached_zone_uuids:
@@ -38,22 +38,42 @@ async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupS
     raise precondition(Reason.WRONG_STATUS, text, image_uuid=image.uuid)
 
 
+async def copy_source(unit: Unit, image: Image, target: BackupStorage) -> tuple[BackupStorage, str]:
+    """Another storage that can give the image to this one now, and the path there. Raises FAILED_PRECONDITION."""
+    must_move_bits(target, await unit.companion(BackupStorageStatus, target))
+    whys = []
+    for copy in (await unit.companion(ImageFacts, image)).copies:
+        storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
+        if storage is None or storage.uuid == target.uuid or copy.status is not ImageStatus.READY:
+            continue
+        why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
+        if not why:
+            return storage, copy.install_path
+        whys.append(why)
+    text = f'image "{image.name}" cannot be copied: {"; ".join(whys) or "no other backup storage has it"}'
+    raise precondition(Reason.WRONG_STATUS, text, image_uuid=image.uuid)
+
+
 async def room_on(unit: Unit, storage: BackupStorage) -> int:
     """Bytes that the next image may have there."""
     reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity")
     return (await unit.companion(BackupStorageCapacity, storage)).room(reserved)
 
 
-async def must_have_room(unit: Unit, storage: BackupStorage) -> None:
-    """The storage can take one more image. Raises FAILED_PRECONDITION or RESOURCE_EXHAUSTED."""
+async def must_have_room(unit: Unit, storage: BackupStorage, size: int = 1) -> None:
+    """The storage can take one more image, of so many bytes. Raises FAILED_PRECONDITION or RESOURCE_EXHAUSTED."""
     must_move_bits(storage, await unit.companion(BackupStorageStatus, storage))
-    if await room_on(unit, storage) <= 0:
-        text = f'backup storage "{storage.name}" is full: nothing is left beside backupStorage/reservedCapacity'
+    room = await room_on(unit, storage)
+    if room < size:
+        text = (
+            f'backup storage "{storage.name}" has room for {room} bytes beside backupStorage/reservedCapacity, '
+            f"{size} are needed"
+        )
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text, backup_storage_uuid=storage.uuid)
 
 
-async def choose(unit: Unit, storages: list[str]) -> BackupStorage:
-    """The one with the most room among those that can take an image (BS-31). Raises RESOURCE_EXHAUSTED."""
+async def choose(unit: Unit, storages: list[str], size: int = 1) -> BackupStorage:
+    """The one with the most room among those that can take so many bytes (BS-31). Raises RESOURCE_EXHAUSTED."""
     best: tuple[int, BackupStorage] | None = None
     whys = []
     for uuid in storages:
@@ -62,8 +82,8 @@ async def choose(unit: Unit, storages: list[str]) -> BackupStorage:
             continue
         why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
         room = await room_on(unit, storage)
-        if not why and room <= 0:
-            why = f'backup storage "{storage.name}" is full'
+        if not why and room < size:
+            why = f'backup storage "{storage.name}" is full: it has room for {room} bytes, {size} are needed'
         if why:
             whys.append(why)
         elif best is None or room > best[0]:

@@ -63,6 +63,6 @@ class SftpBackupStorage(SshAccess, BackupStorage, kind="sftp_backup_storage"):
         )
 
     def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> bool:  # type: ignore[override]
-        """access: hostname, ssh_port, username, password, private_key (the last two sealed). Whether that changed."""
+        """access: hostname, and what change_access takes. Whether that changed."""
         super().update(name=name, description=description)
         return self.change_access(access)

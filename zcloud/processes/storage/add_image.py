@@ -1,20 +1,26 @@
-"""Adds an image: its backup storage fetches and checks it; nothing is kept of one that fails (IMG-05, IMG-07)."""
+"""Adds an image: its backup storage fetches and checks it; nothing is kept of one that fails (IMG-05, IMG-07).
+
+Copies of an image on further storages come about in the same way, from a storage that has it (IMG-12).
+"""
 
 from __future__ import annotations
 
-from zcloud.domain.operations.global_config import setting_list
-from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity
-from zcloud.domain.storage.image import Image, ImageFacts
-from zcloud.domain.storage.image_copies import room_on
+from zcloud.domain.operations.global_config import setting_bytes, setting_list
+from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageLeftovers
+from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
+from zcloud.domain.storage.image_copies import copy_source, drop_copy, room_on
 from zcloud.kernel.errors import Code, Reason, Refused
-from zcloud.kernel.job import Job
+from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
+from zcloud.kernel.vault import Vault
 from zcloud.kernel.workflow import NODE, Step, Task, Workflow
-from zcloud.processes.storage.reach import reach
-from zcloud.v1.image_task_pb2 import DeleteImageTask, DownloadImageResult, DownloadImageTask
+from zcloud.processes.storage.reach import delete_task, reach
+from zcloud.v1.image_task_pb2 import DownloadImageResult, DownloadImageTask
 
 # 72 hours: an image may be big and its source far away.
 TIMEOUT = 72 * 3600
+# What is left behind on a storage that is away is removed when it is back; nobody has to be asked for that.
+AWAY = ("UNREACHABLE", "NOT_FOUND", "REFUSED", "TIMEOUT")
 
 
 def install_path(storage: BackupStorage, image: Image) -> str:
@@ -27,34 +33,49 @@ async def _both(unit: Unit, job: Job) -> tuple[Image, BackupStorage]:
     return image, await unit.get(BackupStorage, job.args["backup_storage_uuid"])
 
 
-async def download(unit: Unit, job: Job) -> Task:
-    """The node's own agent has the storage fetch it."""
-    image, storage = await _both(unit, job)
-    return Task(
-        NODE,
-        DownloadImageTask(
-            target=reach(unit, storage),
-            storage_url=storage.url,
-            image_uuid=image.uuid,
-            image_url=image.url,
-            format=image.format.suffix,
-            sha256=image.expected_sha256,
-            max_bytes=max(1, await room_on(unit, storage)),
-            allowed_networks=await setting_list(unit, "image", "download.allowedNetworks"),
-            allowed_paths=await setting_list(unit, "image", "download.allowedPaths"),
-        ),
+async def _task(unit: Unit, image: Image, storage: BackupStorage, sha256: str) -> DownloadImageTask:
+    """What every way of fetching it has in common."""
+    return DownloadImageTask(
+        target=reach(unit, storage),
+        storage_url=storage.url,
+        image_uuid=image.uuid,
+        format=image.format.suffix,
+        sha256=sha256,
+        max_bytes=max(1, await room_on(unit, storage)),
+        rate_limit=await setting_bytes(unit, "image", "download.rateLimit"),
     )
 
 
-async def downloaded(unit: Unit, job: Job, result: DownloadImageResult) -> None:
-    """It is there, and its room is booked in the same append."""
+async def download(unit: Unit, job: Job) -> Task:
+    """The node's own agent has the storage fetch it."""
     image, storage = await _both(unit, job)
+    vault: Vault = unit.port("vault")
+    task = await _task(unit, image, storage, image.expected_sha256)
+    task.image_url, task.upload_size, task.own_keys = image.url, image.upload_size, image.own_keys
+    task.username, task.password = image.username, vault.open(image.password)
+    task.private_key = vault.open(image.private_key)
+    task.allowed_networks.extend(await setting_list(unit, "image", "download.allowedNetworks"))
+    task.allowed_paths.extend(await setting_list(unit, "image", "download.allowedPaths"))
+    return Task(NODE, task)
+
+
+async def _store(unit: Unit, image: Image, storage: BackupStorage, result: DownloadImageResult) -> None:
+    """Its room is booked in the same append; what the disk has was measured on the way."""
     capacity = await unit.companion(BackupStorageCapacity, storage)
-    if result.actual_size > capacity.available_capacity:
+    if result.total_capacity:
+        capacity.measured(result.total_capacity, result.available_capacity)
+    room = capacity.available_capacity + capacity.images.get(image.uuid, 0)
+    if result.actual_size > room:
         # Others came meanwhile: each was told of the same room.
-        text = f'image "{image.name}" has {result.actual_size} bytes, of {capacity.available_capacity} left'
+        text = f'image "{image.name}" has {result.actual_size} bytes, of {room} left'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
     capacity.store(image.uuid, result.actual_size)
+
+
+async def downloaded(unit: Unit, job: Job, result: DownloadImageResult) -> None:
+    """It is there."""
+    image, storage = await _both(unit, job)
+    await _store(unit, image, storage, result)
     (await unit.companion(ImageFacts, image)).ready(
         storage.uuid,
         install_path=result.install_path,
@@ -64,24 +85,105 @@ async def downloaded(unit: Unit, job: Job, result: DownloadImageResult) -> None:
     )
 
 
-async def discard(unit: Unit, job: Job) -> Task:
-    """Whatever may have come is removed."""
-    image, storage = await _both(unit, job)
-    return delete_task(unit, storage, install_path(storage, image))
+async def discard(unit: Unit, job: Job) -> Task | None:
+    """Whatever may have come is removed; nothing is left to do where the storage itself was deleted."""
+    image = await unit.get(Image, job.resource_uuid)
+    storage = await unit.find(BackupStorage, job.args["backup_storage_uuid"])
+    return delete_task(unit, storage, install_path(storage, image)) if storage is not None else None
 
 
-def delete_task(unit: Unit, storage: BackupStorage, path: str) -> Task:
-    """Remove an image's file; one that is not there is removed already."""
-    return Task(NODE, DeleteImageTask(target=reach(unit, storage), storage_url=storage.url, install_path=path))
+async def _discarded(unit: Unit, job: Job, image: Image, storage: BackupStorage, step: str) -> None:
+    """A file that could not be removed is removed when the storage is back."""
+    state = next(s.state for s in job.steps if s.name == step)
+    if state is StepState.SKIPPED:
+        (await unit.companion(BackupStorageLeftovers, storage)).leave(install_path(storage, image))
 
 
-class AddImage(Workflow, name="add_image", version=1, title="add image"):
-    """On one backup storage."""
+class AddImageOnce(Workflow, name="add_image", version=1, title="add image"):
+    """As it was before what was left behind could be removed later."""
 
     table = (Step("download", download, downloaded, undo=discard, timeout=TIMEOUT),)
 
     async def fail(self, unit: Unit, job: Job) -> None:
-        image, storage = await _both(unit, job)
-        (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
+        image = await unit.get(Image, job.resource_uuid)
+        storage = await unit.find(BackupStorage, job.args["backup_storage_uuid"])
+        if storage is not None:
+            (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
+            await _discarded(unit, job, image, storage, "download")
         unit.because(image, f"it could not be added: {job.error}")
         image.remove()
+
+
+class AddImage(AddImageOnce, name="add_image", version=2, title="add image"):
+    """On one backup storage; one that is lost meanwhile holds nobody up."""
+
+    table = (Step("download", download, downloaded, undo=discard, timeout=TIMEOUT, out_of_reach=AWAY),)
+
+
+# -- onto further storages
+
+
+async def copy(unit: Unit, job: Job) -> Task:
+    """The storage fetches it from one that has it; between storages of the cloud no setting is asked."""
+    image, storage = await _both(unit, job)
+    source, path = await copy_source(unit, image, storage)
+    facts = await unit.companion(ImageFacts, image)
+    task = await _task(unit, image, storage, facts.sha256)
+    task.source.CopyFrom(reach(unit, source))
+    task.source_path = path
+    return Task(NODE, task)
+
+
+async def copied(unit: Unit, job: Job, result: DownloadImageResult) -> None:
+    """It is there as well."""
+    image, storage = await _both(unit, job)
+    await _store(unit, image, storage, result)
+    (await unit.companion(ImageFacts, image)).add_copy(storage.uuid, result.install_path)
+
+
+class CopyImage(Workflow, name="copy_image", version=1, title="copy image"):
+    """The image stays what it is, whatever becomes of the copy."""
+
+    table = (Step("copy", copy, copied, undo=discard, timeout=TIMEOUT, out_of_reach=AWAY),)
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        image, storage = await _both(unit, job)
+        await copy_source(unit, image, storage)
+        (await unit.companion(ImageFacts, image)).begin_copy(image, storage.uuid)
+        (await unit.companion(BackupStorageCapacity, storage)).expect(image.uuid)
+        (await unit.companion(BackupStorageLeftovers, storage)).clear(install_path(storage, image))
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        image = await unit.find(Image, job.resource_uuid)
+        storage = await unit.find(BackupStorage, job.args["backup_storage_uuid"])
+        if image is None or storage is None:
+            return
+        found = (await unit.companion(ImageFacts, image)).copy_on(storage.uuid)
+        if found is not None and found.status is not ImageStatus.READY:
+            await _discarded(unit, job, image, storage, "copy")
+            await drop_copy(unit, image, storage, keep=True)
+
+
+# -- uploads that are given up
+
+
+class DropImageUpload(Workflow, name="drop_image_upload", version=1, title="drop the upload of image"):
+    """What has come of it is removed, and the image with it."""
+
+    table = (Step("discard", discard, timeout=300, forgive=("do",)),)
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        image = await unit.get(Image, job.resource_uuid)
+        (await unit.companion(ImageFacts, image)).must_be(image, ImageStatus.CREATING, "dropped")
+        image.begin_deletion(job.uuid)
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        image = await unit.get(Image, job.resource_uuid)
+        storage = await unit.find(BackupStorage, job.args["backup_storage_uuid"])
+        if storage is not None:
+            (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
+            await _discarded(unit, job, image, storage, "discard")
+        image.remove()
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        (await unit.get(Image, job.resource_uuid)).abort_deletion(job.error)

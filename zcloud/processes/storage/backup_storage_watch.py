@@ -7,6 +7,7 @@ import asyncio
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus
 from zcloud.domain.storage.status import Status
+from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.job import JobQueue
 from zcloud.kernel.unit import Unit
@@ -15,10 +16,21 @@ from zcloud.processes.storage.connect_backup_storage import connect_task
 from zcloud.processes.watch import Watch
 
 CATEGORY = "backupStorage"
+# Rounds between two attempts to reconnect.
+LONGEST_PAUSE = 32
 
 
 class BackupStorageWatch(Watch, name="backup_storage_watch", interval=(CATEGORY, "ping.interval")):
-    """A ping that changes nothing is no event; only a completed connect makes a storage Connected."""
+    """A ping that changes nothing is no event; only a completed connect makes a storage Connected.
+
+    One that stays Disconnected is asked less and less often, and by a setting no more after some attempts.
+    """
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud)
+        self._round = 0
+        # By storage that is Disconnected: attempts, and the round of the next.
+        self._away: dict[str, tuple[int, int]] = {}
 
     async def begin(self) -> None:
         """Whether a storage is still there is not known until it was connected anew."""
@@ -28,6 +40,8 @@ class BackupStorageWatch(Watch, name="backup_storage_watch", interval=(CATEGORY,
     async def look(self) -> None:
         """Ping all, so many at a time."""
         storages = await self.cloud.ports["views"].where("backup_storage")
+        self._round += 1
+        self._away = {uuid: away for uuid, away in self._away.items() if uuid in storages}
         limit = asyncio.Semaphore(int(await current(self.cloud, CATEGORY, "ping.parallelismDegree")))
 
         async def bounded(uuid: str) -> None:
@@ -41,16 +55,26 @@ class BackupStorageWatch(Watch, name="backup_storage_watch", interval=(CATEGORY,
         status = await self._status_when_idle(uuid)
         if status is None:
             return
-        if (
-            status is Status.DISCONNECTED
-            and await current(self.cloud, CATEGORY, "connection.autoReconnectOnError") != "true"
-        ):
+        if status is not Status.DISCONNECTED:
+            self._away.pop(uuid, None)
+        elif not await self._is_due(uuid):
             return
         error = await self._ask(uuid, status)
         if not error and status is not Status.CONNECTED:
             await self._reconnect(uuid, "it answers pings again")
         elif error and status is not Status.DISCONNECTED:
             await self._lose(uuid, error)
+
+    async def _is_due(self, uuid: str) -> bool:
+        """Whether one that is away is asked in this round."""
+        if await current(self.cloud, CATEGORY, "connection.autoReconnectOnError") != "true":
+            return False
+        attempts, due = self._away.get(uuid, (0, 0))
+        most = int(await current(self.cloud, CATEGORY, "connection.autoReconnectOnError.maxAttemptsNum"))
+        if self._round < due or (most and attempts >= most):
+            return False
+        self._away[uuid] = (attempts + 1, self._round + min(2**attempts, LONGEST_PAUSE))
+        return True
 
     async def _status_when_idle(self, uuid: str) -> Status | None:
         """None while a job is at work on the storage, which will say itself how that ended."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageStatus
+from zcloud.domain.storage.backup_storage import (
+    BackupStorage,
+    BackupStorageCapacity,
+    BackupStorageLeftovers,
+    BackupStorageStatus,
+)
 from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import NODE, Step, Task, Workflow
-from zcloud.processes.storage.reach import reach
+from zcloud.processes.storage.reach import delete_task, reach
 from zcloud.v1.backup_storage_task_pb2 import ConnectSftpBackupStorageResult, ConnectSftpBackupStorageTask
+from zcloud.v1.image_task_pb2 import DeleteImageResult
 
 
 def connect_task(unit: Unit, storage: BackupStorage) -> Task:
@@ -48,8 +54,32 @@ class AddBackupStorage(Workflow, name="add_backup_storage", version=1, title="ad
         storage.remove()
 
 
-class Reconnect(AddBackupStorage, name="reconnect_backup_storage", version=1, title="reconnect backup storage"):
+async def sweep(unit: Unit, job: Job) -> Task | None:
+    """The next file that was left while the storage was away; no image comes or goes as long as this goes on."""
+    storage = await unit.get(BackupStorage, job.resource_uuid)
+    left = (await unit.companion(BackupStorageLeftovers, storage)).leftovers
+    return delete_task(unit, storage, left[0]) if left else None
+
+
+async def swept(unit: Unit, job: Job, result: DeleteImageResult) -> None:
+    """One less."""
+    storage = await unit.get(BackupStorage, job.resource_uuid)
+    leftovers = await unit.companion(BackupStorageLeftovers, storage)
+    leftovers.clear(leftovers.leftovers[0])
+
+
+class ReconnectOnce(AddBackupStorage, name="reconnect_backup_storage", version=1, title="reconnect backup storage"):
+    """As it was before anything could be left behind."""
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(BackupStorage, job.resource_uuid)
+        (await unit.companion(BackupStorageStatus, storage)).disconnected(job.error)
+
+
+class Reconnect(AddBackupStorage, name="reconnect_backup_storage", version=2, title="reconnect backup storage"):
     """At a node's start, on request, when its access was changed, and when it answers again (BS-10)."""
+
+    table = (*AddBackupStorage.table, Step("sweep", sweep, swept, timeout=300, repeat=True))
 
     async def fail(self, unit: Unit, job: Job) -> None:
         storage = await unit.get(BackupStorage, job.resource_uuid)

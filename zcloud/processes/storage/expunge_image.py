@@ -12,7 +12,8 @@ from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
 from zcloud.processes.operations.deletion import STEPS, on_delete
-from zcloud.processes.storage.add_image import delete_task, install_path
+from zcloud.processes.storage.add_image import install_path
+from zcloud.processes.storage.reach import delete_task
 
 
 async def _next(unit: Unit, job: Job) -> tuple[Image, ImageCopy, BackupStorage] | None:
