@@ -49,11 +49,14 @@ def relations_of_kind(
     kinds = frozenset(groups)
     # What refers to a backup storage refers to the SFTP backup storage with the same uuid.
     ancestry = {kind, *([extends[kind]] if kind in extends else [])}
-    derived = list(_forward(references(groups[kind], kinds)))
+    own = list(references(groups[kind], kinds))
+    derived = list(_forward(ref for ref in own if ref.exact))
     derived += _family(kind, extends)
     derived += _tags(kind, kinds)
     for other in sorted(kinds):
         derived += _reverse(other, [ref for ref in references(groups[other], kinds) if ref.target in ancestry])
+    # Behind the rest: a VM's data_volumes are not its volumes.
+    derived += _forward(ref for ref in own if not ref.exact)
     return _named(derived, groups[kind], declared)
 
 
@@ -61,8 +64,11 @@ def _named(
     derived: Iterable[tuple[Relation, tuple[str, ...]]], group: Group, declared: Mapping[str, Relation]
 ) -> dict[str, Relation]:
     names = dict(declared)
-    for relation, aliases in derived:
-        for name in (relation.name, *aliases):
-            if name not in group.members:
-                names.setdefault(name, relation)
+    found = list(derived)
+    # No alias takes another relation's own name.
+    given = [(relation.name, relation) for relation, _ in found]
+    given += [(alias, relation) for relation, aliases in found for alias in aliases]
+    for name, relation in given:
+        if name not in group.members:
+            names.setdefault(name, relation)
     return names

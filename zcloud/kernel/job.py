@@ -55,6 +55,7 @@ class Job(Resource, kind="job"):
     """The saga of one workflow on one resource."""
 
     goes_with_owner = False
+    shareable = False
 
     state: JobState = JobState.WAITING
     workflow: str = ""

@@ -43,6 +43,8 @@ class Resource(Aggregate):
     parents: ClassVar[dict[str, str]] = {}
     # Whether it is deleted with the account that owns it; what is history, or part of the account itself, is not.
     goes_with_owner: ClassVar[bool] = True
+    # Whether other accounts can be let see and use it.
+    shareable: ClassVar[bool] = True
     # The workflow that deletes it, where hosts must act; empty when an event is enough.
     delete_workflow: ClassVar[str] = ""
 
@@ -80,6 +82,15 @@ class Resource(Aggregate):
         def apply(self, aggregate: Any) -> None:
             aggregate.shared_with = aggregate.shared_with - set(self.account_uuids)
             aggregate.shared_to_public = aggregate.shared_to_public and not self.to_public
+
+    class OwnerChanged(Event):
+        """It belongs to another account."""
+
+        account_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.account_uuid = self.account_uuid
+            aggregate.shared_with = aggregate.shared_with - {self.account_uuid}
 
     class DeletionBegun(Event):
         """A job is deleting it; nothing new may rest on it."""
@@ -132,6 +143,11 @@ class Resource(Aggregate):
         gone = tuple(sorted(a for a in (account_uuids or self.shared_with) if a in self.shared_with))
         if gone or (to_public and self.shared_to_public):
             self.trigger(self.SharingRevoked(account_uuids=gone, to_public=to_public))
+
+    def change_owner(self, account_uuid: str) -> None:
+        """Its own account again is no event."""
+        if account_uuid != self.account_uuid:
+            self.trigger(self.OwnerChanged(account_uuid=account_uuid))
 
     def begin_deletion(self, job_uuid: str) -> None:
         """From now on nothing new may rest on it."""

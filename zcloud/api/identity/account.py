@@ -10,9 +10,10 @@ from zcloud.api.handlers import command
 from zcloud.domain.identity.account import Account, LoginName
 from zcloud.domain.identity.passwords import hash_password
 from zcloud.domain.identity.quotas import open_account
-from zcloud.kernel.errors import Code, Reason, Refused, not_found
+from zcloud.kernel.errors import Code, Reason, Refused, not_found, precondition
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
+from zcloud.processes.identity.ownership import hand_over
 from zcloud.v1 import account_pb2 as pb
 
 
@@ -57,6 +58,9 @@ async def _shared(call: Call, unit: Unit, request: Any, revoke: bool) -> Any:
         if found is None:
             raise not_found("resource", uuid)
         access.must_own(call.actor, found, "resource")
+        if not revoke and not found.shareable:
+            text = f'{found.kind} "{found.name}" cannot be shared; offerings, images, networks and tags can'
+            raise precondition(Reason.NOT_SUPPORTED, text, resource_kind=found.kind)
         if revoke:
             everyone = request.to_public or not request.account_uuids
             found.revoke_sharing(tuple(request.account_uuids), everyone)
@@ -85,3 +89,16 @@ async def revoke_resource_sharing(
     """From the accounts named, from the public, or from everyone."""
     revoked: pb.RevokeResourceSharingResponse = await _shared(call, unit, request, revoke=True)
     return revoked
+
+
+@command("ChangeResourceOwner")
+async def change_resource_owner(
+    call: Call, unit: Unit, request: pb.ChangeResourceOwnerRequest
+) -> pb.ChangeResourceOwnerResponse:
+    """All at once; the new owner's quotas must have room for it (ACC-08)."""
+    del call
+    resource = await unit.usable(Resource, request.resource_uuid)
+    response = pb.ChangeResourceOwnerResponse()
+    for found in await hand_over(unit, resource, request.account_uuid):
+        response.inventories.add(resource_uuid=found.uuid, resource_kind=found.kind, account_uuid=found.account_uuid)
+    return response

@@ -56,6 +56,8 @@ class VmInstance(Resource, kind="vm_instance"):
         "instance_offering": "instance_offering_uuid",
     }
     delete_workflow = "delete_resource"
+    # What others may see of it, they could put disks and networks to.
+    shareable = False
 
     instance_offering_uuid: str = ""
     image_uuid: str = ""

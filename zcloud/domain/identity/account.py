@@ -26,6 +26,7 @@ class Account(Resource, kind="account"):
 
     delete_workflow = "delete_resource"
     goes_with_owner = False
+    shareable = False
 
     type: AccountType = AccountType.NORMAL
     password_hash: str = ""

@@ -16,6 +16,7 @@ class Quota(Resource, kind="quota"):
     """One limit of one account; it belongs to the account, so that this sees it, and the admin sets it."""
 
     goes_with_owner = False
+    shareable = False
 
     identity_uuid: str = ""
     value: int = 0

@@ -30,6 +30,7 @@ class Session(Resource, kind="session"):
     """Ends two hours after it was opened or renewed, or by logging out."""
 
     goes_with_owner = False
+    shareable = False
 
     account_name: str = ""
     expired_date: int = 0

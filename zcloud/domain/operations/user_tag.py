@@ -23,6 +23,7 @@ class UserTag(Resource, kind="user_tag"):
     """resource_kind: the kind under which the resource was tagged. pattern_tag_uuid: of the tag that was attached."""
 
     goes_with_owner = False
+    shareable = False
 
     type: TagType = TagType.TENANT
     tag: str = ""

@@ -33,6 +33,7 @@ class Volume(Resource, kind="volume"):
 
     parents = {"primary_storage": "primary_storage_uuid"}  # noqa: RUF012
     delete_workflow = "delete_resource"
+    shareable = False
 
     state: State = State.ENABLED
     type: VolumeType = VolumeType.ROOT
