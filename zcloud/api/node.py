@@ -28,6 +28,7 @@ from zcloud.api.calls import Calls
 from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
 from zcloud.api.current import Current
 from zcloud.api.growth import Growth
+from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server, load_handlers
 from zcloud.api.views import Views
@@ -103,6 +104,7 @@ class Node:
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
         self.hosts = HostWatch(self.cloud, self.agents.reaches, self.agents.is_well, self.cluster.table)
         self.cloud.ports.update(vault=self.vault, views=self.views, doors=self.doors, probe=self.agents.probe)
+        self.cloud.ports.update(actions=Actions(self))
         self.watches = [made(self.cloud) for made in WATCHES]
         # Request ids that are under way, by account, and who waits for them.
         self.requests: dict[tuple[str, str], list[asyncio.Future[None]]] = {}

@@ -182,6 +182,8 @@ KNOWN: list[Setting] = [
         _number(1_000, 1_000_000_000),
     ),
     Setting("audit", "checkpoint.interval", "60", "Seconds between two signed checkpoints of the log.", _SECONDS),
+    Setting("scheduler", "history.days", "180", "Days for which runs of scheduled jobs are kept.", _number(1, 36_500)),
+    Setting("scheduler", "history.sweepInterval", "3600", "Seconds between two looks for old runs.", _SECONDS),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
 ]
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}
