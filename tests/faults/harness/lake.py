@@ -130,6 +130,9 @@ class InlineLog(Log):
         results = self._commit([(append, number) for append, _, number in batch])
         if not getattr(self.recorder, "dead", False):  # the dead answer nobody
             self._answer(batch, results)
+            return
+        for _, future, _ in batch:
+            future.cancel()  # nor does anybody in them wait on
 
 
 def _plain(value: Any) -> Any:
