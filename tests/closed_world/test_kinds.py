@@ -29,6 +29,7 @@ UNSEEN = {
 ADDED_ON_THE_WAY = {
     "Session.token": "given once, by the login; the log has its hash only",
     "Job.steps.percent": "progress lies outside the log",
+    "Webhook.delivered_position": "moves with each delivery",
 }
 MODELS = ReadModels.of_api(MetaData())
 

@@ -32,6 +32,7 @@ from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server, load_handlers
 from zcloud.api.views import Views
+from zcloud.api.webhooks import Webhooks
 from zcloud.kernel import failpoint
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.job import ENDED
@@ -100,6 +101,7 @@ class Node:
         self.calls = Calls(self, apart=follow_apart)
         self.proof = Proof(self, store)
         self.growth = Growth(self.cloud.log)
+        self.webhooks = Webhooks(self)
         self.agents = AgentSessions(Journal(directory / "agent-journal.db"), node_handlers(agent_base))
         self.runner = self.agents.runner = Runner(self.cloud, self.agents, self._active_jobs)
         self.hosts = HostWatch(self.cloud, self.agents.reaches, self.agents.is_well, self.cluster.table)
@@ -150,6 +152,7 @@ class Node:
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:
             watch.start()
+        self.webhooks.start()
         log.info("serving on %s, agents on %s", self.address, self.door.agent_endpoint)
 
     def _forget_removed(self, records: list[Record]) -> None:
@@ -162,6 +165,7 @@ class Node:
         """Stop serving; what is accepted is in the log."""
         if self.server is not None:
             await self.server.stop()
+        await self.webhooks.close()
         for watch in self.watches:
             await watch.close()
         await self.hosts.close()

@@ -184,6 +184,18 @@ KNOWN: list[Setting] = [
     Setting("audit", "checkpoint.interval", "60", "Seconds between two signed checkpoints of the log.", _SECONDS),
     Setting("scheduler", "history.days", "180", "Days for which runs of scheduled jobs are kept.", _number(1, 36_500)),
     Setting("scheduler", "history.sweepInterval", "3600", "Seconds between two looks for old runs.", _SECONDS),
+    Setting(
+        "webhook",
+        "allowedNetworks",
+        "",
+        "Private networks that webhooks may lead to all the same, such as 10.0.0.0/8; separated by commas.",
+        _networks,
+    ),
+    Setting("webhook", "timeout", "10", "Seconds that a webhook's receiver has to answer.", _number(1, 300)),
+    Setting("webhook", "retry.maxInterval", "300", "Seconds between two tries of a delivery, at most.", _SECONDS),
+    Setting(
+        "webhook", "giveUpPeriod", "259200", "Age in seconds at which what can't be delivered is given up.", _SECONDS
+    ),
     Setting("kvm", "reservedMemory", "1G", "Bytes of memory that VMs leave to the host.", _size),
 ]
 _BY_NAME = {(setting.category, setting.name): setting for setting in KNOWN}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventsourcing.persistence import OperationalError, ProcessRecorder
+from eventsourcing.persistence import IntegrityError, OperationalError, ProcessRecorder, Tracking
 
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.record import Append, Record, RequestRecord
@@ -78,6 +79,15 @@ class Store(ProcessRecorder):
     @abstractmethod
     def remember(self, key: str, make: str) -> str:
         """What is remembered under a key: what whoever came first has made."""
+
+    def follow_to(self, name: str, position: int) -> None:
+        """Keep how far somebody has followed the log; it goes forward only."""
+        with contextlib.suppress(IntegrityError):
+            self.insert_tracking(Tracking(name, position))
+
+    def followed(self, name: str) -> int:
+        """How far somebody has followed the log, 0 when nothing was ever kept."""
+        return self.max_tracking_id(name) or 0
 
     def incarnation(self, make: str) -> str:
         """The store's own identity, made at its first start."""
