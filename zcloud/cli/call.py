@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from zcloud.cli import arguments, catalog, job, output, session
+from zcloud.cli import arguments, catalog, job, output, session, upload
 from zcloud.cli.arguments import Options
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
@@ -21,6 +21,8 @@ def run(name: str, argv: list[str]) -> int:
         from zcloud.cli import explain
 
         return explain.explain(name)
+    if rpc.method.client_streaming and not rpc.method.server_streaming:
+        return upload.run(rpc, options)
     if rpc.method.client_streaming:
         raise UsageError(f"{name} is a conversation between an agent and the server; `zcloud agent` holds it.")
     request = arguments.request_of(rpc, options.words)

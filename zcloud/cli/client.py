@@ -75,6 +75,19 @@ class Client:
         except grpc.RpcError as error:
             raise CallError(rpc.name, self.server, error) from None
 
+    def upload(self, rpc: Rpc, requests: Callable[[], Iterator[Message]], options: Options | None = None) -> Message:
+        """One answer for a stream of requests; an interruption is the caller's to resume."""
+        options = options or Options()
+        extra = call_metadata(rpc, options)
+        stub = self._channel.stream_unary(
+            rpc.path, lambda request: bytes(request.SerializeToString()), rpc.response_class.FromString
+        )
+
+        def once(authorization: Metadata) -> Message:
+            return stub(requests(), timeout=options.timeout, metadata=[*extra, *authorization])
+
+        return self._with_session(rpc, once)
+
     def log_in(self, account_name: str, password: str) -> session.Session:
         """A new session, kept for the next calls."""
         rpc = catalog.find(_LOG_IN)

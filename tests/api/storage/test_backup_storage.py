@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,12 @@ from typing import Any
 import pytest
 
 from agents.node.private_sshd import PrivateSshd
-from tests.api.storage.world import access, add_storage, storage_of
+from tests.api.storage.world import access, add_storage, allow, storage_of
 from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.sshd import running_sshd
+from tests.support.web import running_web
 from zcloud.processes.storage.backup_storage_watch import BackupStorageWatch
+from zcloud.v1.image_task_pb2 import DownloadImageTask
 
 pytestmark = pytest.mark.real
 
@@ -24,6 +29,11 @@ def in_cloud(directory: Path, body: Callable[[Api], Awaitable[Any]]) -> None:
             await body(api)
 
     asyncio.run(main())
+
+
+def size_of(path: str) -> int:
+    """0 for a file that is not there."""
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def watch_of(api: Api) -> BackupStorageWatch:
@@ -170,3 +180,158 @@ def test_a_node_that_starts_connects_them_anew(tmp_path: Path) -> None:
                 assert found.status == found.STATUS_CONNECTED
 
     asyncio.run(main())
+
+
+def test_a_server_that_was_set_up_anew_is_accepted_by_an_operator(tmp_path: Path) -> None:
+    """BS-15: another key is refused until somebody says that it is right, by the key itself or for the next one."""
+
+    async def body(api: Api) -> None:
+        with running_sshd(tmp_path / "sshd") as server:
+            uuid = (await add_storage(api, server, tmp_path / "store")).uuid
+
+            def set_up_anew() -> None:
+                server.stop()
+                for name in ("host_key", "host_key.pub"):
+                    (tmp_path / "sshd" / name).unlink()
+                server.start()
+
+            for said in ("the new key", ""):
+                set_up_anew()
+                job = await api.wait((await api.call("ReconnectBackupStorage", uuid=uuid)).job_uuid)
+                assert job.state == job.STATE_FAILED
+                assert "host key changed" in job.error
+                shown = (await api.call("GetSftpBackupStorage", uuid=uuid)).inventory
+                assert shown.status == shown.STATUS_DISCONNECTED
+                assert shown.host_key not in ("", server.host_key)
+                key = f"[127.0.0.1]:{server.port} {server.host_key} a comment" if said else ""
+                await api.done("UpdateSftpBackupStorage", uuid=uuid, host_key=key)
+                shown = (await api.call("GetSftpBackupStorage", uuid=uuid)).inventory
+                assert (shown.status, shown.host_key) == (shown.STATUS_CONNECTED, server.host_key)
+            # a key that is not the server's is not believed
+            other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJTm2WRjvXbbyWSSxFEEpVDEFJyZyTBGIbFO1zqMRoyP"
+            job = await api.wait((await api.call("UpdateSftpBackupStorage", uuid=uuid, host_key=other)).job_uuid)
+            assert job.state == job.STATE_FAILED
+            for wrong in ("ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + other.split()[1], "a\nb"):
+                with pytest.raises(ApiError) as invalid:
+                    await api.call("UpdateSftpBackupStorage", uuid=uuid, host_key=wrong)
+                assert (invalid.value.code, invalid.value.fields) == ("INVALID_ARGUMENT", ["host_key"]), wrong
+
+    in_cloud(tmp_path, body)
+
+
+def test_one_that_stays_away_is_asked_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BS-10: the pauses double; after so many attempts as are set only a caller reconnects it."""
+
+    async def body(api: Api) -> None:
+        await api.call("UpdateGlobalConfig", category="backupStorage", name="ping.maxFailure", value="1")
+        with running_sshd(tmp_path / "sshd") as server:
+            uuid = (await add_storage(api, server, tmp_path / "store")).uuid
+            watch = watch_of(api)
+            asked: list[int] = []
+
+            async def probe(_args: Any) -> str:
+                asked.append(watch._round)
+                return "no route to host"
+
+            monkeypatch.setitem(api.node.cloud.ports, "probe", probe)
+            for _ in range(20):
+                await watch.look()
+            first = asked[0]
+            assert [n - first for n in asked] == [0, 1, 2, 4, 8, 16]
+            name = "connection.autoReconnectOnError.maxAttemptsNum"
+            await api.call("UpdateGlobalConfig", category="backupStorage", name=name, value="5")
+            for _ in range(40):
+                await watch.look()
+            assert len(asked) == 6
+            await api.done("ReconnectBackupStorage", uuid=uuid)
+            await watch.look()
+            assert len(asked) == 7
+
+    in_cloud(tmp_path, body)
+
+
+def test_what_was_left_while_it_was_away_is_removed_when_it_is_back(tmp_path: Path) -> None:
+    """BS-10: an image whose storage is lost on the way fails, no operator is needed, and nothing stays behind."""
+
+    async def body(api: Api) -> None:
+        with running_sshd(tmp_path / "sshd") as server, running_web() as web:
+            await allow(api)
+            uuid = (await add_storage(api, server, tmp_path / "store")).uuid
+            content, let_go = b"\1\2\3\4" * (2 << 20), threading.Event()
+
+            def halting(request: Any) -> None:
+                request.send_response(200)
+                request.send_header("Content-Length", str(len(content)))
+                request.send_header("ETag", '"one"')
+                request.end_headers()
+                request.wfile.write(content[: len(content) // 2])
+                let_go.wait(60)
+
+            web.answers["/halting"] = halting
+            handler = api.node.agents._handlers[DownloadImageTask.DESCRIPTOR.full_name]
+            handler._retry_seconds = (0.1,)
+            added = await api.call("AddImage", name="i", url=web.url("/halting"), format="raw")
+            path = f"{tmp_path}/store/images/{added.inventory.uuid}/{added.inventory.uuid}.raw"
+
+            async def half() -> bool:
+                return size_of(path + ".part") > 1 << 20
+
+            await until(half)
+            server.stop()
+            job = await api.wait(added.job_uuid)
+            assert job.state == job.STATE_FAILED, job
+            let_go.set()
+            left = await storage_of(api, uuid)
+            assert list(left.leftovers) == [path]
+            assert left.available_capacity == left.total_capacity
+            assert size_of(path + ".part") > 0  # nobody was there to remove it
+            server.start()
+            await api.done("ReconnectBackupStorage", uuid=uuid)
+            assert list((await storage_of(api, uuid)).leftovers) == []
+            assert size_of(path + ".part") == 0
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_transfer_whose_connection_is_lost_goes_on_where_it_was(tmp_path: Path) -> None:
+    """BS-14: the job knows nothing of it."""
+
+    async def body(api: Api) -> None:
+        with running_sshd(tmp_path / "sshd") as server, running_web() as web:
+            await allow(api)
+            await add_storage(api, server, tmp_path / "store")
+            content, ranges, halt = os.urandom(4 << 20), [], threading.Event()
+
+            def resumable(request: Any) -> None:
+                at = int(request.headers.get("Range", "bytes=0-")[6:-1])
+                ranges.append((at, request.headers.get("If-Range")))
+                request.send_response(206 if at else 200)
+                request.send_header("Content-Length", str(len(content) - at))
+                request.send_header("Content-Range", f"bytes {at}-{len(content) - 1}/{len(content)}")
+                request.send_header("ETag", '"one"')
+                request.end_headers()
+                half = len(content) // 2
+                if not at:
+                    request.wfile.write(content[:half])
+                    halt.wait(60)
+                request.wfile.write(content[at or half :])
+
+            web.answers["/resumable"] = resumable
+            handler = api.node.agents._handlers[DownloadImageTask.DESCRIPTOR.full_name]
+            handler._retry_seconds = (0.2,) * 20
+            digest = hashlib.sha256(content).hexdigest()
+            added = await api.call("AddImage", name="i", url=web.url("/resumable"), format="raw", sha256=digest)
+            part = f"{tmp_path}/store/images/{added.inventory.uuid}/{added.inventory.uuid}.raw.part"
+
+            async def half_there() -> bool:
+                return size_of(part) > 1 << 20
+
+            await until(half_there)
+            server.drop_connections()
+            job = await api.wait(added.job_uuid)
+            halt.set()
+            assert job.state == job.STATE_SUCCEEDED, job
+            assert [tag for _, tag in ranges] == [None, '"one"']
+            assert ranges[1][0] >= 1 << 20
+
+    in_cloud(tmp_path, body)

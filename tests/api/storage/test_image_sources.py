@@ -12,7 +12,7 @@ import pytest
 
 from agents.node.private_sshd import PrivateSshd
 from tests.agents.storage.images import raw
-from tests.api.storage.world import add_storage, allow, image_of, storage_of
+from tests.api.storage.world import add_storage, allow, bits, image_of, storage_of
 from tests.support import ftp, sftp
 from tests.support.cloud import Api, ApiError, running_node
 from tests.support.web import running_web
@@ -133,7 +133,7 @@ def test_onto_a_second_storage(tmp_path: Path, sshd: PrivateSshd) -> None:
                 (first.uuid, image.STATUS_READY),
                 (second.uuid, image.STATUS_READY),
             ]
-            assert Path(image.copies[1].install_path).read_bytes() == source.read_bytes()
+            assert bits(image.copies[1]) == source.read_bytes()
             taken = await storage_of(api, second.uuid)
             assert taken.total_capacity - taken.available_capacity == source.stat().st_size
             with pytest.raises(ApiError) as twice:

@@ -42,3 +42,8 @@ async def image_of(api: Api, uuid: str) -> Any:
 async def storage_of(api: Api, uuid: str) -> Any:
     """The backup storage as it is shown now."""
     return (await api.call("GetBackupStorage", uuid=uuid)).inventory
+
+
+def bits(copy: Any) -> bytes:
+    """The file of a copy, on a storage of this machine."""
+    return Path(copy.install_path).read_bytes()

@@ -259,7 +259,7 @@ def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
     return {
         "resources": resources,
         "worlds": sorted(worlds, key=repr),
-        "files": _shape(sorted(run.servers.files), known),
+        "files": sorted(_shape(sorted(run.servers.files), known)),
         "installed": _shape(sorted(run.servers.installed), known),
     }
 

@@ -90,6 +90,19 @@ async def image_deleted(run: Run) -> None:
     await run.call("DeleteImage", uuid=run.names["image"])
 
 
+async def two_backups(run: Run) -> None:
+    """One more backup storage."""
+    fields = {"name": "second", "url": "/zcloud/bs2", "hostname": "second.invalid", **HOST}
+    run.names["backup2"] = (await run.done("AddSftpBackupStorage", **fields)).inventory.uuid
+
+
+async def uploading(run: Run) -> None:
+    """An image that waits for its file."""
+    fields = {"name": "upload", "url": "upload://u.qcow2", "format": "qcow2", "size": GIB}
+    made = await run.call("AddImage", backup_storage_uuid=run.names["backup"], **fields)
+    run.names["upload"] = made.inventory.uuid
+
+
 async def just_created(run: Run) -> None:
     """A VM that no host ever knew."""
     made = await run.call("CreateVmInstance", **vm_fields(run, strategy="just_create"))
@@ -108,6 +121,8 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "paused": ("running", on_vm("Pause")),
     "destroyed": ("running", on_vm("Delete")),
     "image_deleted": ("parts", image_deleted),
+    "two_backups": ("parts", two_backups),
+    "uploading": ("parts", uploading),
 }
 
 

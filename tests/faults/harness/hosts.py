@@ -189,7 +189,7 @@ def node_handlers(servers: Servers, hosts: dict[str, Host], make: Callable[[str]
         def apply(self, args: Any) -> Any:
             path = f"{args.storage_url}/images/{args.image_uuid}/{args.image_uuid}.{args.format}"
             servers.files[path] = IMAGE_BYTES
-            servers.downloads.append(args.image_uuid)
+            servers.downloads.append(path)
             return self._result(path)
 
         def _result(self, path: str) -> Any:

@@ -114,6 +114,9 @@ SCENARIOS = [
     Scenario("add_image", "add_image", "parts", calls(
         "AddImage", name="new", url="http://images.invalid/n.qcow2", format="qcow2", backup_storage_uuid="$backup")),
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
+    Scenario("copy_image", "copy_image", "two_backups", calls(
+        "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),
+    Scenario("drop_upload", "drop_image_upload", "uploading", calls("DeleteImage", uuid="$upload")),
     Scenario("create_vm", "create_vm_instance", "attached", creates()),
     Scenario("create_stopped_vm", "create_vm_instance", "running", creates(strategy="create_stopped")),
     Scenario("start_vm", "start_vm_instance", "stopped", calls("StartVmInstance", **_vm)),

@@ -158,10 +158,9 @@ class CopyImage(Workflow, name="copy_image", version=1, title="copy image"):
         storage = await unit.find(BackupStorage, job.args["backup_storage_uuid"])
         if image is None or storage is None:
             return
-        found = (await unit.companion(ImageFacts, image)).copy_on(storage.uuid)
-        if found is not None and found.status is not ImageStatus.READY:
-            await _discarded(unit, job, image, storage, "copy")
-            await drop_copy(unit, image, storage, keep=True)
+        # Whether or not it had come: one that was cancelled when it was there was removed again.
+        await _discarded(unit, job, image, storage, "copy")
+        await drop_copy(unit, image, storage, keep=True)
 
 
 # -- uploads that are given up
