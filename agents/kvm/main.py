@@ -12,6 +12,7 @@ from typing import Any
 from agents.kvm.connect_host import ConnectHost
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.machines import Machines
+from agents.kvm.snapshot_handlers import snapshot_handlers
 from agents.kvm.vm_handlers import vm_handlers
 from agents.kvm.volume_handlers import volume_handlers
 from agents.network.handlers import network_handlers
@@ -32,6 +33,7 @@ def kvm_handlers(hypervisor: Hypervisor, host_uuid: str, directory: Path) -> lis
         ConnectHost(hypervisor, host_uuid),
         *vm_handlers(Machines(hypervisor, directory / "vms")),
         *volume_handlers(hypervisor),
+        *snapshot_handlers(hypervisor),
         *network_handlers(directory / "dhcp"),
         *host_handlers(),
     ]

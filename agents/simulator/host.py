@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from agents.runtime.task import Handler
-from agents.simulator import network_handlers, storage_handlers, vm_handlers, volume_handlers
+from agents.simulator import network_handlers, snapshot_handlers, storage_handlers, vm_handlers, volume_handlers
 from agents.simulator.faults import Faults, Pace
 from agents.simulator.simulated import Simulated
 from agents.simulator.world import GIB, World
@@ -35,6 +35,7 @@ HANDLERS: tuple[type[Simulated[Any, Any]], ...] = (
     *network_handlers.HANDLERS,
     *vm_handlers.HANDLERS,
     *volume_handlers.HANDLERS,
+    *snapshot_handlers.HANDLERS,
 )
 TASK_NAMES = frozenset(handler.task.DESCRIPTOR.name for handler in HANDLERS)
 

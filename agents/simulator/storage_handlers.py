@@ -80,7 +80,8 @@ class DeleteVolume(Simulated[DeleteVolumeTask, DeleteVolumeResult], task=DeleteV
         users = self.world.users_of_path(args.path)
         if users:
             raise TaskError("REFUSED", f"volume {args.path} is in use by VM {users[0]}")
-        self.world.volumes.pop(args.path, None)
+        for path in (args.path, *args.more_paths):
+            self.world.volumes.pop(path, None)
         return DeleteVolumeResult()
 
 

@@ -34,6 +34,8 @@ def boot(world: World, spec: VmSpec, state: str) -> Vm:
         if disk.path not in world.volumes:
             raise TaskError("NOT_FOUND", f"VM {uuid}: volume {disk.volume_uuid} is not at {disk.path}")
         backing = world.volumes[disk.path].backing_path
+        while backing in world.volumes:
+            backing = world.volumes[backing].backing_path
         if backing and backing not in world.cache:
             raise TaskError("NOT_FOUND", f"VM {uuid}: volume {disk.path} lacks its backing file {backing}")
         others = [user for user in world.users_of_path(disk.path) if user != uuid]

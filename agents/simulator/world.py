@@ -25,11 +25,12 @@ class Vm:
 
 @dataclass
 class Volume:
-    """A qcow2 file."""
+    """A qcow2 file. data: what a guest wrote to it; what it did not is found in the file below."""
 
     uuid: str
     backing_path: str
     size: int
+    data: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from agents.runtime.task import Handler
 from agents.storage.data_volumes import CreateDataVolume, ReadVolume
 from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
 from agents.storage.local_storage import PrepareLocalStorage
+from agents.storage.snapshot_files import DeleteVolumeFiles, RevertVolumes
 from agents.storage.volumes import CreateRootVolume, DeleteVolume
 
 
@@ -22,4 +23,6 @@ def host_handlers() -> list[Handler[Any, Any]]:
         CreateDataVolume(),
         DeleteVolume(),
         ReadVolume(),
+        RevertVolumes(),
+        DeleteVolumeFiles(),
     ]

@@ -153,14 +153,16 @@ class DeleteVolume(Handler[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVol
         del work
         path = volume_path(args.path, args.volume_uuid)
         try:
+            for more in args.more_paths:
+                await asyncio.to_thread(_remove, volume_path(more, args.volume_uuid), args.volume_uuid)
             await asyncio.to_thread(_remove, path, args.volume_uuid)
         except OSError as error:
             raise storage_error(f"the volume {path} cannot be removed", error) from None
         return DeleteVolumeResult()
 
     async def probe(self, args: DeleteVolumeTask) -> DeleteVolumeResult | None:
-        path = volume_path(args.path, args.volume_uuid)
-        return None if await asyncio.to_thread(os.path.lexists, path) else DeleteVolumeResult()
+        paths = [volume_path(path, args.volume_uuid) for path in (args.path, *args.more_paths)]
+        return None if any(map(os.path.lexists, paths)) else DeleteVolumeResult()
 
 
 def _remove(path: Path, volume_uuid: str) -> None:

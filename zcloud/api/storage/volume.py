@@ -14,8 +14,9 @@ from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
-from zcloud.domain.storage.volume_room import choose_host, forget_volume, host_lacks, place_on
+from zcloud.domain.storage.volume_room import choose_host, host_lacks, place_on
 from zcloud.kernel.errors import Code, Reason, Refused, invalid, precondition
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -125,7 +126,7 @@ async def delete_data_volume(call: Call, unit: Unit, request: Any) -> Volume:
         await forget_volume(unit, volume)
         return volume
     disk.delete()
-    if await setting(unit, "volume", "deletionPolicy") == "Direct":
+    if await setting(unit, "volume", "deletionPolicy", volume) == "Direct":
         await submit(unit, "expunge_volume", volume)
     return volume
 

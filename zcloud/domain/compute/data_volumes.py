@@ -11,7 +11,7 @@ from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus, VolumeType
 from zcloud.domain.storage.volume_room import choose_storage, place_on
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
-from zcloud.kernel.job import JobQueue
+from zcloud.kernel.job import Job, JobQueue
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 
@@ -23,6 +23,13 @@ async def worker(unit: Unit, volume: Volume) -> Resource:
     """Whose queue jobs on a volume wait in: that of the VM which has it, so that they never meet a start or stop."""
     vm = await unit.find(VmInstance, volume.vm_instance_uuid) if volume.vm_instance_uuid else None
     return vm or volume
+
+
+async def must_work_on(unit: Unit, volume: Volume, job: Job) -> None:
+    """Refuses a job whose volume was attached or detached while it waited: others are ordered in another queue now."""
+    if (await worker(unit, volume)).uuid != job.resource_uuid:
+        text = f'volume "{volume.name}" was attached or detached meanwhile; ask again'
+        raise precondition(Reason.BUSY, text, volume_uuid=volume.uuid)
 
 
 async def vm_of(unit: Unit, volume: Volume) -> Machine | None:

@@ -15,6 +15,7 @@ from zcloud.domain.network.l3_network import L3Network
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.snapshots import forget_snapshots
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.kernel.unit import Unit
 
@@ -140,6 +141,7 @@ async def forget(unit: Unit, it: Machine) -> None:
     """Nothing is left of it, in any book; its uuid may be used again."""
     await release_host(unit, it)
     await release_addresses(unit, it)
+    await forget_snapshots(unit, it.volume)
     await release_volume(unit, it)
     release_data(it)
     it.volume.remove()

@@ -125,6 +125,9 @@ ALLOWED: dict[str, frozenset[VmState]] = {
     "resume": frozenset({VmState.PAUSED}),
     "destroy": frozenset(state for state, event in TABLE if event is VmEvent.DESTROYING),
     "recover": frozenset({VmState.DESTROYED}),
+    "snapshot": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
+    "delete_snapshot": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
+    "revert": frozenset({VmState.STOPPED}),
     "attach_volume": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "expunge": frozenset({VmState.DESTROYED}),
 }

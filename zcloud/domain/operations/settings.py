@@ -19,6 +19,18 @@ _SIZE = re.compile(r"([0-9]{1,15})([BKMGT]?)")
 Check = Callable[[str], str]
 
 
+@dataclass(frozen=True)
+class Validator:
+    """A check that can say beforehand what is right. type: as callers see it."""
+
+    type: str
+    right: str
+    check: Check
+
+    def __call__(self, text: str) -> str:
+        return self.check(text)
+
+
 def size_in_bytes(text: str) -> int:
     """1G -> 1073741824. Raises ValueError."""
     found = _SIZE.fullmatch(text.strip())
@@ -27,20 +39,24 @@ def size_in_bytes(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def _size(text: str) -> str:
-    return "" if _SIZE.fullmatch(text) else "a number of bytes, or one with K, M, G or T such as 1G"
+_SIZES = "a number of bytes, or one with K, M, G or T such as 1G"
+_size = Validator("Size", _SIZES, lambda text: "" if _SIZE.fullmatch(text) else _SIZES)
 
 
 def _number(low: int, high: int) -> Check:
+    right = f"a whole number from {low} to {high}"
+
     def check(text: str) -> str:
         good = text.isascii() and text.isdecimal() and len(text) < 12 and low <= int(text) <= high
-        return "" if good else f"a whole number from {low} to {high}"
+        return "" if good else right
 
-    return check
+    return Validator("Integer", right, check)
 
 
 def _one_of(*words: str) -> Check:
-    return lambda text: "" if text in words else f"one of {', '.join(words)}"
+    right = f"one of {', '.join(words)}"
+    kind = "Boolean" if set(words) == {"true", "false"} else "Choice"
+    return Validator(kind, right, lambda text: "" if text in words else right)
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -48,7 +64,7 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _networks(text: str) -> str:
+def _check_networks(text: str) -> str:
     for part in words_of(text):
         try:
             ipaddress.ip_network(part)
@@ -57,11 +73,17 @@ def _networks(text: str) -> str:
     return ""
 
 
-def _paths(text: str) -> str:
+_networks = Validator("Networks", "networks such as 10.0.0.0/8, separated by commas", _check_networks)
+
+
+def _check_paths(text: str) -> str:
     for part in words_of(text):
         if not part.startswith("/") or part.startswith("//") or posixpath.normpath(part) != part:
             return f"absolute directories separated by commas; {part!r} is none"
     return ""
+
+
+_paths = Validator("Paths", "absolute directories separated by commas", _check_paths)
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,16 @@ class Setting:
     default: str
     description: str
     check: Check
+
+    @property
+    def type(self) -> str:
+        """Of the value."""
+        return self.check.type if isinstance(self.check, Validator) else "String"
+
+    @property
+    def validator(self) -> str:
+        """What the value may be, in words."""
+        return self.check.right if isinstance(self.check, Validator) else ""
 
     @property
     def uuid(self) -> str:
@@ -164,6 +196,13 @@ KNOWN: list[Setting] = [
     ),
     Setting("volume", "expungePeriod", "259200", "Seconds that a deleted volume stays in the recycle bin.", _SECONDS),
     Setting("volume", "expungeInterval", "3600", "Seconds between two looks into the volumes' recycle bin.", _SECONDS),
+    Setting(
+        "volumeSnapshot",
+        "incrementalSnapshot.maxNum",
+        "64",
+        "Snapshots that lie on each other before the next one stands by itself.",
+        _number(2, 120),
+    ),
     Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
     Setting(
         "request",

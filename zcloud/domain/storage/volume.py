@@ -253,6 +253,11 @@ class VolumeStatus(Companion, of="volume", role="status"):
             aggregate.status = VolumeState.READY if there else VolumeState.NOT_INSTANTIATED
             aggregate.deleted_date = 0
 
+    class Moved(Event):
+        """Another file is written to: a snapshot was taken, or reverted to."""
+
+        install_path: str
+
     class Measured(Event):
         """What its file takes on the disk."""
 
@@ -290,6 +295,11 @@ class VolumeStatus(Companion, of="volume", role="status"):
         """Out of it again."""
         if self.status is VolumeState.DELETED:
             self.trigger(self.Recovered())
+
+    def move(self, install_path: str) -> None:
+        """The same file again is no event."""
+        if install_path != self.install_path:
+            self.trigger(self.Moved(install_path=install_path))
 
     def measured(self, actual_size: int) -> None:
         """Its file was looked at; the same again is no event."""

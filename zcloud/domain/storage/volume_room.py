@@ -90,12 +90,6 @@ async def release_room(unit: Unit, volume: Volume) -> None:
     disk.displace()
 
 
-async def forget_volume(unit: Unit, volume: Volume) -> None:
-    """Nothing is left of it, in any book; its uuid may be used again."""
-    await release_room(unit, volume)
-    volume.remove()
-
-
 async def claim_size(unit: Unit, volume: Volume, size: int) -> None:
     """Let the claim of a volume that lies on a storage be of this size. Raises RESOURCE_EXHAUSTED."""
     disk = await unit.companion(VolumeStatus, volume)

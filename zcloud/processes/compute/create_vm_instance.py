@@ -15,7 +15,7 @@ from zcloud.processes.compute import new_volumes, start_steps, stop_steps
 
 
 class CreateVmInstance(Workflow, name="create_vm_instance", version=1, title="create VM"):
-    """args: nics and data (volumes), how many; strategy, what it is brought to. CreateStopped: started, then stopped."""
+    """args: nics and data (volumes), how many; strategy, what it is brought to; CreateStopped is started first."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         made = start_steps.steps(args["nics"], data=args.get("data", 0))

@@ -13,7 +13,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
 from zcloud.processes.compute import stop_steps
 from zcloud.processes.compute.hosts import must_reach
-from zcloud.v1.volume_task_pb2 import DeleteVolumeTask
+from zcloud.processes.storage import volume_tasks
 
 
 class DestroyVmInstance(Workflow, name="destroy_vm_instance", version=1, title="delete VM"):
@@ -33,7 +33,7 @@ class DestroyVmInstance(Workflow, name="destroy_vm_instance", version=1, title="
             await forget(unit, it)
             return
         await destroyed(unit, it, stop_steps.owed(job, it.status))
-        if await setting(unit, "vm", "deletionPolicy") == "Direct":
+        if await setting(unit, "vm", "deletionPolicy", it.vm) == "Direct":
             await submit(unit, "expunge_vm_instance", it.vm)
 
     async def fail(self, unit: Unit, job: Job) -> None:
@@ -47,7 +47,7 @@ async def delete_volume(unit: Unit, job: Job) -> Task | None:
     if host is None:
         return None
     await must_reach(unit, host.uuid, "delete the VM's root volume")
-    return Task(host.uuid, DeleteVolumeTask(volume_uuid=it.volume.uuid, path=it.disk.install_path))
+    return await volume_tasks.delete_task(unit, it.volume)
 
 
 DELETE_VOLUME = Step("delete_root_volume", delete_volume, timeout=300, tolerant=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 from zcloud.domain.compute.data_volumes import not_made
 from zcloud.domain.compute.machine import DataDisk, Machine, machine
+from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import VolumeState
-from zcloud.domain.storage.volume_room import forget_volume, release_room
+from zcloud.domain.storage.volume_room import release_room
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task

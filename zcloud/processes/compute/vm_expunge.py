@@ -23,10 +23,11 @@ class VmExpunge(Watch, name="vm_expunge", interval=("vm", "expungeInterval")):
 
 async def expunge(unit: Unit, uuid: str) -> None:
     """Whether its time has come is decided on the newest facts."""
-    if await unit.find(VmInstance, uuid) is None or await setting(unit, "vm", "deletionPolicy") == "Never":
+    vm = await unit.find(VmInstance, uuid)
+    if vm is None or await setting(unit, "vm", "deletionPolicy", vm) == "Never":
         return
     it = await machine(unit, uuid)
     queue = await unit.companion(JobQueue, it.vm)
-    over = it.status.destroyed_date + await setting_int(unit, "vm", "expungePeriod") * SECOND
+    over = it.status.destroyed_date + await setting_int(unit, "vm", "expungePeriod", vm) * SECOND
     if it.status.state is VmState.DESTROYED and unit.now >= over and not queue.jobs and not it.vm.deleting_job:
         await submit(unit, "expunge_vm_instance", it.vm)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zcloud.domain.compute.machine import reachable
+from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState
-from zcloud.domain.storage.volume_room import forget_volume
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow

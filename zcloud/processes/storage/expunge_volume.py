@@ -6,8 +6,8 @@ from zcloud.domain.compute.data_volumes import is_root
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting, setting_int
+from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState
-from zcloud.domain.storage.volume_room import forget_volume
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.job import Job, JobQueue, StepState
@@ -66,10 +66,10 @@ class VolumeExpunge(Watch, name="volume_expunge", interval=("volume", "expungeIn
 async def expunge(unit: Unit, uuid: str) -> None:
     """Whether its time has come is decided on the newest facts."""
     volume = await unit.find(Volume, uuid)
-    if volume is None or volume.deleting_job or await setting(unit, "volume", "deletionPolicy") == "Never":
+    if volume is None or volume.deleting_job or await setting(unit, "volume", "deletionPolicy", volume) == "Never":
         return
     disk = await files(unit, volume)
-    over = disk.deleted_date + await setting_int(unit, "volume", "expungePeriod") * SECOND
+    over = disk.deleted_date + await setting_int(unit, "volume", "expungePeriod", volume) * SECOND
     queue = await unit.companion(JobQueue, volume)
     if disk.status is VolumeState.DELETED and unit.now >= over and not queue.jobs:
         await submit(unit, "expunge_volume", volume)

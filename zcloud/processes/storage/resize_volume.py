@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zcloud.domain.compute.data_volumes import vm_of
+from zcloud.domain.compute.data_volumes import must_work_on, vm_of
 from zcloud.domain.compute.machine import reachable
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.volume import Volume, VolumeState
@@ -50,6 +50,7 @@ class ResizeVolume(Workflow, name="resize_volume", version=1, title="resize volu
     async def begin(self, unit: Unit, job: Job) -> None:
         volume = await unit.get(Volume, job.args["volume_uuid"])
         (await files(unit, volume)).must_be(volume, "resized", VolumeState.READY)
+        await must_work_on(unit, volume, job)
         it = await vm_of(unit, volume)
         if it is not None:
             it.status.must_allow("resize a volume of", ALLOWED["attach_volume"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zcloud.domain.compute.data_volumes import alive, vm_of
 from zcloud.domain.storage.volume import Volume, VolumeStatus
+from zcloud.domain.storage.volume_chain import VolumeChain
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
 from zcloud.processes.compute.hosts import must_reach
@@ -37,9 +38,11 @@ async def create_task(unit: Unit, volume: Volume) -> Task:
 
 
 async def delete_task(unit: Unit, volume: Volume) -> Task:
-    """Remove the file; one that is not there is removed already."""
+    """Remove its files, snapshots and all; what is not there is removed already."""
     disk = await files(unit, volume)
-    return Task(disk.host_uuid, DeleteVolumeTask(volume_uuid=volume.uuid, path=disk.install_path))
+    paths = (await unit.companion(VolumeChain, volume)).paths
+    task = DeleteVolumeTask(volume_uuid=volume.uuid, path=disk.install_path, more_paths=paths)
+    return Task(disk.host_uuid, task)
 
 
 async def plug_task(unit: Unit, volume: Volume, platform: str) -> Task:
