@@ -65,7 +65,7 @@ def sample(topic: str, cls: type[Event]) -> dict[str, Any]:
 def _value(kind: str, name: str, of: Any, number: int = 1) -> Any:
     match of:
         case msgspec.inspect.UnionType():
-            some = next(t for t in of.types if not isinstance(t, (msgspec.inspect.NoneType, msgspec.inspect.UnsetType)))
+            some = next(t for t in of.types if not isinstance(t, msgspec.inspect.NoneType))
             return _value(kind, name, some, number)
         case msgspec.inspect.BoolType():
             return True

@@ -17,3 +17,12 @@ async def update_global_config(call: Call, unit: Unit, request: Any) -> GlobalCo
     config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
     await change(unit, config, request.value if request.HasField("value") else None)
     return config
+
+
+@command("ResetGlobalConfig")
+async def reset_global_config(call: Call, unit: Unit, request: Any) -> GlobalConfig:
+    """Back to the default; what has it already is no change."""
+    del call
+    config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
+    await change(unit, config, None)
+    return config

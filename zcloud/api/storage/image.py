@@ -68,7 +68,7 @@ async def delete_image(call: Call, unit: Unit, request: Any) -> Image:
         await submit(unit, "drop_image_upload", image, {"backup_storage_uuid": facts.copies[0].backup_storage_uuid})
         return image
     image.delete(facts)
-    if await setting(unit, "image", "deletionPolicy") == "Direct":
+    if await setting(unit, "image", "deletionPolicy", image) == "Direct":
         await expunge(unit, image)
     return image
 

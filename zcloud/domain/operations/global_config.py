@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from zcloud.domain.operations.resource_config import levels_of, nearest
 from zcloud.domain.operations.settings import KNOWN, Setting, known, size_in_bytes, words_of
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.event import Event
@@ -32,6 +33,9 @@ class GlobalConfig(Resource, kind="global_config"):
     category: str = ""
     value: str = ""
     default_value: str = ""
+    type: str = ""
+    validator: str = ""
+    resource_kinds: tuple[str, ...] = ()
     # An operator chose the value: a default that moves with an upgrade leaves it alone.
     chosen: bool = False
 
@@ -41,6 +45,9 @@ class GlobalConfig(Resource, kind="global_config"):
         category: str
         value: str
         default_value: str
+        type: str = ""
+        validator: str = ""
+        resource_kinds: tuple[str, ...] = ()
 
     class ValueChanged(Event):
         """An operator chose a value, or went back to the default."""
@@ -53,9 +60,12 @@ class GlobalConfig(Resource, kind="global_config"):
 
         default_value: str
         description: str
+        type: str = ""
+        validator: str = ""
+        resource_kinds: tuple[str, ...] = ()
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.default_value, aggregate.description = self.default_value, self.description
+            super().apply(aggregate)
             if not aggregate.chosen:
                 aggregate.value = self.default_value
 
@@ -69,13 +79,23 @@ class GlobalConfig(Resource, kind="global_config"):
                 category=setting.category,
                 value=setting.default,
                 default_value=setting.default,
+                type=setting.type,
+                validator=setting.validator,
+                resource_kinds=levels_of(setting),
             )
         )
 
     def redefine(self, setting: Setting) -> None:
         """Follow the software; what is the same is no event."""
-        if (setting.default, setting.description) != (self.default_value, self.description):
-            self.trigger(self.Redefined(default_value=setting.default, description=setting.description))
+        event = self.Redefined(
+            default_value=setting.default,
+            description=setting.description,
+            type=setting.type,
+            validator=setting.validator,
+            resource_kinds=levels_of(setting),
+        )
+        if any(getattr(event, name) != getattr(self, name) for name in event.__struct_fields__):
+            self.trigger(event)
 
     def set(self, value: str | None) -> None:
         """None for the default. Raises INVALID_ARGUMENT; the same value is no event."""
@@ -92,8 +112,13 @@ async def change(unit: Unit, config: GlobalConfig, value: str | None) -> None:
     before = config.value
     config.set(value)
     if config.value != before:
-        for effect in _EFFECTS.get((config.category, config.name), ()):
-            await effect(unit, config.value)
+        await follow(unit, known(config.category, config.name))
+
+
+async def follow(unit: Unit, changed: Setting) -> None:
+    """Let what goes by a setting follow, in the append that changes it."""
+    for effect in _EFFECTS.get((changed.category, changed.name), ()):
+        await effect(unit, await setting(unit, changed.category, changed.name))
 
 
 async def make_known(unit: Unit, owner: str, there: Iterable[str] = ()) -> None:
@@ -111,21 +136,24 @@ async def make_known(unit: Unit, owner: str, there: Iterable[str] = ()) -> None:
             found.redefine(setting)
 
 
-async def setting(unit: Unit, category: str, name: str) -> str:
-    """The value that a decision goes by; the default where nobody chose another."""
+async def setting(unit: Unit, category: str, name: str, of: Resource | None = None) -> str:
+    """The value that a decision goes by; the default where nobody chose another. of: for whom, the nearest wins."""
     known_setting = known(category, name)
+    own = await nearest(unit, known_setting, of) if of is not None else None
+    if own is not None:
+        return own.value
     found = await unit.find(GlobalConfig, known_setting.uuid)
     return found.value if found is not None else known_setting.default
 
 
-async def setting_int(unit: Unit, category: str, name: str) -> int:
+async def setting_int(unit: Unit, category: str, name: str, of: Resource | None = None) -> int:
     """A setting that is a whole number."""
-    return int(await setting(unit, category, name))
+    return int(await setting(unit, category, name, of))
 
 
-async def setting_bytes(unit: Unit, category: str, name: str) -> int:
+async def setting_bytes(unit: Unit, category: str, name: str, of: Resource | None = None) -> int:
     """A setting such as 1G, in bytes."""
-    return size_in_bytes(await setting(unit, category, name))
+    return size_in_bytes(await setting(unit, category, name, of))
 
 
 async def setting_bool(unit: Unit, category: str, name: str) -> bool:

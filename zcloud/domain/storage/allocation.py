@@ -43,7 +43,7 @@ async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, imag
     if image is not None:
         wanted += await _cache_need(unit, storage, host, image)
     books = await unit.companion(HostStorage, host)
-    lack = books.lacks(storage.uuid, wanted, await setting_bytes(unit, "primaryStorage", "reservedCapacity"))
+    lack = books.lacks(storage.uuid, wanted, await setting_bytes(unit, "primaryStorage", "reservedCapacity", storage))
     return f'primary storage "{storage.name}": {lack}' if lack else ""
 
 

@@ -56,7 +56,7 @@ async def copy_source(unit: Unit, image: Image, target: BackupStorage) -> tuple[
 
 async def room_on(unit: Unit, storage: BackupStorage) -> int:
     """Bytes that the next image may have there."""
-    reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity")
+    reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity", storage)
     return (await unit.companion(BackupStorageCapacity, storage)).room(reserved)
 
 

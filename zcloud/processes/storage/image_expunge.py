@@ -28,8 +28,8 @@ class ImageExpunge(Watch, name="image_expunge", interval=("image", "expungeInter
             image = await unit.find(Image, uuid)
             if image is None or not image.deleted or image.deleting_job:
                 return
-            period = await setting_int(unit, "image", "expungePeriod")
-            if await setting(unit, "image", "deletionPolicy") == "Never":
+            period = await setting_int(unit, "image", "expungePeriod", image)
+            if await setting(unit, "image", "deletionPolicy", image) == "Never":
                 return
             if image.deleted_date + period * SECOND <= unit.now:
                 await expunge(unit, image)
