@@ -37,6 +37,14 @@ class AuditIndex:
         )
 
 
+def newest(connection: Connection, uuid: str, limit: int) -> list[int]:
+    """Positions of the newest events of a resource, newest first."""
+    statement = (
+        select(events.c.position).where(events.c.resource_uuid == uuid).order_by(events.c.position.desc()).limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
 def positions(connection: Connection, uuids: Sequence[str], after: int, limit: int) -> list[int]:
     """Positions of the events of some resources, in order, after a position."""
     statement = (

@@ -14,6 +14,9 @@ from projections.schema.registry import ReadModels
 KIND = "operation_log"
 # The rows that one statement removes.
 CHUNK = 5_000
+_USED = (
+    "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
 
 
 class CallLog:
@@ -45,8 +48,11 @@ class CallLog:
         with self.engine.begin() as connection:
             self.model.write(connection, rows)
 
-    def remove(self, before: int, keep: int) -> int:
-        """Remove what is older than a time, and all but the newest `keep`; gives how many."""
+    def remove(self, before: int, keep: int, size: int = 0) -> int:
+        """Remove what is older than a time, all but the newest `keep`, and what is more than a size in bytes.
+
+        Gives how many. What was removed leaves room in the file for what is to come. size: 0 for any.
+        """
         table = self.model.table
         removed = 0
         with self.engine.begin() as connection:
@@ -54,6 +60,9 @@ class CallLog:
             old = connection.execute(
                 select(func.count()).select_from(table).where(table.c.create_date < before)
             ).scalar_one()
+            used = connection.exec_driver_sql(_USED).scalar_one()
+            if size and used > size:
+                keep = min(keep, total * size // used)
             left = max(old, total - keep, 0)
             while left > 0:
                 oldest = select(table.c.uuid).order_by(table.c.create_date, table.c.uuid).limit(min(left, CHUNK))

@@ -84,13 +84,20 @@ def run(
     read_mask: FieldMask | None = None,
     count: bool = False,
     now: int | None = None,
+    within: ColumnElement[bool] | None = None,
+    scope: str = "",
 ) -> Page:
-    """One page of what matches; `now`, in microseconds, is what a time such as -24h in the filter counts from."""
+    """One page of what matches; `now`, in microseconds, is what a time such as -24h in the filter counts from.
+
+    within: a condition of our own besides the filter; scope names it, since a page token is good for one question.
+    """
     size = page_size_of(page_size)
     keys = parse_order(model, order_by)
     mask = parse_mask(model.message_type, read_mask)
     where = condition(model, models, filter, viewer, now)
-    query = token.query_hash(model.kind, filter.strip(), signature(keys))
+    if within is not None:
+        where = and_(where, within)
+    query = token.query_hash(model.kind, f"{filter.strip()}{scope}", signature(keys))
     statement: Select[Any] = select(model.table.c[DOC], model.table.c.uuid, *(key.column.label(None) for key in keys))
     statement = statement.where(where)
     if page_token:

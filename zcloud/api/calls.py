@@ -12,6 +12,7 @@ from zcloud.api.call_record import Told
 from zcloud.api.call_writer import CallWriter, ProcessWriter, ThreadWriter
 from zcloud.api.rpcs import Rpc
 from zcloud.domain.operations.global_config import current
+from zcloud.domain.operations.settings import size_in_bytes
 from zcloud.kernel.errors import Refused
 from zcloud.v1.operation_log_pb2 import OperationLog
 
@@ -105,10 +106,11 @@ class Calls:
         cloud = self.node.cloud
         days = int(await current(cloud, "operationLog", "retention.days"))
         keep = int(await current(cloud, "operationLog", "retention.records"))
+        size = size_in_bytes(await current(cloud, "operationLog", "retention.size"))
         now = cloud.clock.now()
-        removed = await asyncio.to_thread(self.log.remove, now - days * DAY, keep)
+        removed = await asyncio.to_thread(self.log.remove, now - days * DAY, keep, size)
         lost, self._writer.lost = self._writer.lost, 0
         if removed or lost:
-            said = json.dumps({"removed": removed, "lost": lost, "days": days, "records": keep})
+            said = json.dumps({"removed": removed, "lost": lost, "days": days, "records": keep, "size": size})
             self._writer.add(Told(REMOVED, cloud.ids.new(), now, now, "", "", "OK", account_name="system", said=said))
         return removed

@@ -85,6 +85,26 @@ class Job(Resource, kind="job"):
     fence: int = 0
     deadline: int = 0
 
+    @property
+    def account_name(self) -> str:
+        """Of who asked for it."""
+        return self.requested_by.account_name
+
+    @property
+    def session_uuid(self) -> str:
+        """Of who asked for it."""
+        return self.requested_by.session_uuid
+
+    @property
+    def source(self) -> str:
+        """Of who asked for it."""
+        return self.requested_by.source
+
+    @property
+    def call_uuid(self) -> str:
+        """The first cause of all."""
+        return self.correlation_id
+
     class Created(Creation):
         """Accepted; it waits for its turn."""
 

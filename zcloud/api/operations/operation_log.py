@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -15,7 +16,11 @@ from projections.query.query import Page, run
 from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import query, stream
+from zcloud.api.operations.job import job_of
+from zcloud.api.operations.operation_scope import scope_of
 from zcloud.api.reading import refusal_of
+from zcloud.kernel.errors import Refused
+from zcloud.v1 import job_pb2 as pb_job
 from zcloud.v1 import operation_log_pb2 as pb
 
 NEWEST = "create_date desc"
@@ -41,9 +46,10 @@ async def _page(call: Call, **asked: Any) -> Page:
 
 @query("QueryOperationLog")
 async def query_operation_log(call: Call, request: pb.QueryOperationLogRequest) -> pb.QueryOperationLogResponse:
-    """All calls that ended before this one began."""
+    """All calls that ended before this one began, with their jobs as they are now."""
     rules.check(request)
     await call.node.calls.flush()
+    within = await scope_of(call, request.about_uuid, ongoing=request.ongoing)
     mask: FieldMask | None = request.read_mask if request.HasField("read_mask") else None
     page = await _page(
         call,
@@ -53,10 +59,22 @@ async def query_operation_log(call: Call, request: pb.QueryOperationLogRequest) 
         page_token=request.page_token,
         read_mask=mask,
         count=request.count,
+        within=within,
+        scope=f"{request.about_uuid} {request.ongoing}",
     )
     response = pb.QueryOperationLogResponse(next_page_token=page.next_page_token, total=page.total or 0)
     response.inventories.extend(page.messages)  # type: ignore[arg-type]
+    response.jobs.extend(await _jobs(call, page))
     return response
+
+
+async def _jobs(call: Call, page: Page) -> list[pb_job.Job]:
+    calls = [pb.OperationLog.FromString(document) for document in page.documents]
+    found = []
+    for uuid in dict.fromkeys(made.job_uuid for made in calls if made.job_uuid):
+        with contextlib.suppress(Refused):  # of a call that wrote nothing, to see what it would do
+            found.append(await job_of(call, uuid))
+    return found
 
 
 @stream("ExportOperationLog")
@@ -66,9 +84,12 @@ async def export_operation_log(
     """Page by page, so that its length does not matter."""
     rules.check(request)
     await call.node.calls.flush()
+    within = await scope_of(call, request.about_uuid)
     lines, token = [list(COLUMNS)], ""
     while True:
-        page = await _page(call, filter=request.filter, order_by=NEWEST, page_size=PAGE, page_token=token)
+        page = await _page(
+            call, filter=request.filter, order_by=NEWEST, page_size=PAGE, page_token=token, within=within
+        )
         lines += [[_cell(message, name) for name in COLUMNS] for message in page.messages]
         text = io.StringIO()
         csv.writer(text).writerows(lines)

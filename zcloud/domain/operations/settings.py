@@ -220,6 +220,13 @@ KNOWN: list[Setting] = [
         "Calls that the log of calls holds at most; older ones are removed.",
         _number(1_000, 1_000_000_000),
     ),
+    Setting(
+        "operationLog",
+        "retention.size",
+        "0",
+        "Bytes that the log of calls takes at most, such as 10G; older calls are removed; 0: no limit.",
+        _size,
+    ),
     Setting("audit", "checkpoint.interval", "60", "Seconds between two signed checkpoints of the log.", _SECONDS),
     Setting("scheduler", "history.days", "180", "Days for which runs of scheduled jobs are kept.", _number(1, 36_500)),
     Setting("scheduler", "history.sweepInterval", "3600", "Seconds between two looks for old runs.", _SECONDS),
