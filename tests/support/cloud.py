@@ -204,6 +204,18 @@ class ServerProcess:
         """As a power cut would."""
         return self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """It stands still; its connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """The end of a pause."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
     def _forget_channel(self) -> None:
         if self._channel is not None:
             self._channel.close()

@@ -150,15 +150,20 @@ async def ground(directory: Path, hosts: int = 1) -> AsyncIterator[Ground]:
         zone, cluster = await simulator_cluster(api)
         simulated = [await add_simulator(api, cluster, f"host-{n + 1}") for n in range(hosts)]
         async with simulated_hosts(api, *simulated) as fleet:
-            for host in simulated:
-                await host_connected(api, host.host_uuid)
-            here = Ground(api, zone, cluster, simulated, fleet)
-            storage = await api.call("AddLocalPrimaryStorage", name="local", zone_uuid=zone, url="/zcloud/ps")
-            here.storage = storage.inventory.uuid
-            await api.done("AttachPrimaryStorageToCluster", primary_storage_uuid=here.storage, cluster_uuid=cluster)
-            await _network(here)
-            await _image(here)
-            yield here
+            yield await furnish(Ground(api, zone, cluster, simulated, fleet))
+
+
+async def furnish(here: Ground) -> Ground:
+    """Once its hosts have dialled in: storage, network, and an image."""
+    api, zone, cluster = here.api, here.zone, here.cluster
+    for host in here.hosts:
+        await host_connected(api, host.host_uuid)
+    storage = await api.call("AddLocalPrimaryStorage", name="local", zone_uuid=zone, url="/zcloud/ps")
+    here.storage = storage.inventory.uuid
+    await api.done("AttachPrimaryStorageToCluster", primary_storage_uuid=here.storage, cluster_uuid=cluster)
+    await _network(here)
+    await _image(here)
+    return here
 
 
 async def _network(here: Ground) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zcloud.domain.compute.machine import found, machine, reachable
 from zcloud.domain.compute.vm_state import VmState
-from zcloud.domain.infrastructure.host import Host
-from zcloud.kernel.errors import Reason, precondition
+from zcloud.domain.infrastructure.host import Host, HostStatus, Status
+from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
@@ -15,9 +15,14 @@ READ_SECONDS = 60
 
 
 async def must_reach(unit: Unit, host_uuid: str, what: str) -> None:
-    """Refuses at once, instead of waiting for a host that may never come back."""
+    """Refuses at once, instead of waiting for a host that may never come back.
+
+    One whose agent has just dialled in (with another node, when its own has died) is asked in a moment.
+    """
     if not await reachable(unit, host_uuid):
         host = await unit.find(Host, host_uuid)
+        if host is not None and (await unit.companion(HostStatus, host)).status is Status.CONNECTING:
+            raise Refused(Code.UNAVAILABLE, Reason.WRONG_STATUS, f'host "{host.name}" is being connected')
         name = f'host "{host.name}"' if host is not None else f"host {host_uuid}"
         text = f"cannot {what}: {name} is not Connected; try again when it is"
         raise precondition(Reason.WRONG_STATUS, text, host_uuid=host_uuid)

@@ -1,0 +1,1 @@
+"""Several nodes on one real PostgreSQL, as processes that are killed and paused."""
