@@ -11,6 +11,9 @@ from typing import BinaryIO
 from agents.storage.helper import HelperError
 
 FORMATS = ("qcow2", "raw", "iso")
+# Bytes of the largest disk: what file systems of hosts can hold as one file with room to spare.
+MAX_DISK = 64 << 40
+MAX_SNAPSHOTS = 65536
 
 
 class Qcow2Header:
@@ -29,6 +32,7 @@ class Qcow2Header:
         )
         if self.version not in (2, 3) or not 9 <= self.cluster_bits <= 21:
             raise HelperError("INVALID", f"{path}: qcow2 version {self.version} or its cluster size is not supported")
+        self.snapshots, self.snapshots_offset = struct.unpack(">IQ", head[60:72])
         self.incompatible, header_length = 0, 72
         if self.version == 3:
             if len(head) < 104:
@@ -38,6 +42,8 @@ class Qcow2Header:
         self.extensions = self._extensions(file, header_length, path)
         self.backing_format = self.extensions.get(0xE2792ACA, b"").decode("utf-8", "replace")
         self.backing_file = ""
+        if self.backing_offset > 1 << self.cluster_bits:
+            raise HelperError("INVALID", f"{path}: the qcow2 header names a backing file beyond its end")
         if self.backing_offset:
             file.seek(self.backing_offset)
             self.backing_file = file.read(min(backing_size, 1023)).decode("utf-8", "surrogateescape")
@@ -71,6 +77,8 @@ def _check_qcow2(file: BinaryIO, size: int) -> int:
     # Dirty, compression kind and extended L2 entries are known and harmless.
     if header.incompatible & ~0b11001:
         raise HelperError("INVALID", f"the qcow2 image needs unknown features ({header.incompatible:#x})")
+    if header.size > MAX_DISK:
+        raise HelperError("INVALID", f"the qcow2 image is a disk of {header.size} bytes; {MAX_DISK} are possible")
     cluster = 1 << header.cluster_bits
     entry_size = 16 if header.incompatible & 16 else 8
     entries_per_table = cluster // entry_size
@@ -82,6 +90,9 @@ def _check_qcow2(file: BinaryIO, size: int) -> int:
         > size
     ):
         raise cut_off
+    snapshots_end = header.snapshots_offset + header.snapshots * 40 if header.snapshots else 0
+    if header.snapshots > MAX_SNAPSHOTS or snapshots_end > size:
+        raise HelperError("INVALID", "the qcow2 image's table of snapshots is cut off, or has no end")
     # Each table is read once: a forged L1 that names one table a million times must not cost a million reads.
     for table in sorted({entry & 0x00FFFFFFFFFFFE00 for entry in _words(file, header.l1_offset, header.l1_entries)}):
         if table == 0:

@@ -243,14 +243,17 @@ def open_file(url: str, allowed_paths: list[str]) -> Iterator[tuple[Reader, int 
         raise HelperError("NOT_FOUND", f"there is no file {path} on the backup storage's server") from None
     except OSError as error:
         raise HelperError("REFUSED", f"{path} cannot be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         # Once more with what was opened: a directory may have been swapped for a link meanwhile.
         if not _path_allowed(os.readlink(f"/proc/self/fd/{descriptor}"), allowed_paths):
             raise refused
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             raise HelperError("INVALID", f"{path} is not a plain file")
-        yield _File(file), info.st_size
+        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+            yield _File(file), info.st_size
+    finally:
+        os.close(descriptor)
 
 
 def _path_allowed(real: str, allowed_paths: list[str]) -> bool:
