@@ -18,6 +18,7 @@ from zcloud.v1 import (
     network_task_pb2,
     primary_storage_task_pb2,
     vm_instance_task_pb2,
+    volume_snapshot_task_pb2,
     volume_task_pb2,
 )
 from zcloud.v1.host_task_pb2 import ConnectHostTask
@@ -108,6 +109,7 @@ def test_there_is_a_handler_for_each_task_of_hosts() -> None:
         network_task_pb2,
         primary_storage_task_pb2,
         vm_instance_task_pb2,
+        volume_snapshot_task_pb2,
         volume_task_pb2,
     )
     names = {name for module in modules for name in module.DESCRIPTOR.message_types_by_name if name.endswith("Task")}

@@ -74,7 +74,10 @@ def test_life_of_a_data_volume(tmp_path: Path) -> None:
         assert (await refused(volume(here, made.uuid))).code == "NOT_FOUND"
         assert found.install_path not in here.host.world.volumes
         assert made.uuid not in await here.volumes()
+        await api.call("UpdateDiskOffering", uuid=offering.uuid, name="tiny")
+        assert (await api.call("GetDiskOffering", uuid=offering.uuid)).inventory.name == "tiny"
         await api.done("DeleteDiskOffering", uuid=offering.uuid)
+        assert not (await api.call("QueryDiskOffering")).inventories
 
     on_ground(tmp_path, body)
 

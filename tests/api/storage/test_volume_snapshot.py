@@ -129,7 +129,7 @@ def test_trees_branch_and_what_is_deleted_is_missed_by_nobody(tmp_path: Path) ->
         assert await read(here, root) == {**wanted[four], "e": "5"}
         trees = (await api.call("QueryVolumeSnapshotTree", filter=f"volume_uuid = {root}")).inventories
         assert [(tree.current, tree.status) for tree in trees] == [(True, trees[0].STATUS_COMPLETED)]
-        answer = await api.call("BatchDeleteVolumeSnapshots", uuids=[three, four])
+        answer = await api.call("BatchDeleteVolumeSnapshots", volume_snapshot_uuids=[three, four])
         for job in answer.job_uuids:
             assert (await api.wait(job)).state
         await sound(here, root)
@@ -217,6 +217,7 @@ def test_groups(tmp_path: Path) -> None:
         made = (await api.done("CreateVolumeSnapshotGroup", vm_instance_uuid=vm.uuid, name="g")).inventory
         group = (await api.call("GetVolumeSnapshotGroup", uuid=made.uuid)).inventory
         assert (group.snapshot_count, [m.volume_uuid for m in group.members]) == (2, [root, data])
+        await api.call("UpdateVolumeSnapshotGroup", uuid=group.uuid, name="renamed")
         await write(here, root, r="2")
         await write(here, data, d="2")
         await api.done("StopVmInstance", uuid=vm.uuid)

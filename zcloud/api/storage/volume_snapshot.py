@@ -99,7 +99,7 @@ async def order_deletion(unit: Unit, snapshot: VolumeSnapshot) -> None:
 async def batch_delete(call: Call, unit: Unit, request: Any) -> Message:
     """All of them, or none where one cannot be (SNP-05); a job for each."""
     response: Any = call.rpc.response()
-    for uuid in dict.fromkeys(request.uuids):
+    for uuid in dict.fromkeys(request.volume_snapshot_uuids):
         snapshot = await unit.get(VolumeSnapshot, uuid)
         access.must_own(call.actor, snapshot, "volume_snapshot")
         await order_deletion(unit, snapshot)

@@ -50,7 +50,8 @@ class VolumeChain(Companion, of="volume", role="chain"):
         snapshot_uuid: str
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.tip = aggregate.nodes[self.snapshot_uuid].parent
+            gone = aggregate.nodes.get(self.snapshot_uuid)
+            aggregate.tip = gone.parent if gone is not None else ""
             aggregate.nodes = {u: node for u, node in aggregate.nodes.items() if u != self.snapshot_uuid}
 
     class TipMoved(Event):
@@ -71,10 +72,10 @@ class VolumeChain(Companion, of="volume", role="chain"):
         size: int = 0
 
         def apply(self, aggregate: Any) -> None:
-            gone = aggregate.nodes[self.snapshot_uuid]
             nodes = dict(aggregate.nodes)
+            gone = nodes.get(self.snapshot_uuid, ChainNode(""))
             if self.into:
-                old = nodes[self.into]
+                old = nodes.get(self.into, ChainNode(""))
                 nodes[self.into] = msgspec.structs.replace(
                     old, parent=gone.parent, path=self.path or old.path, size=self.size
                 )
