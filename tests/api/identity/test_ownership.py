@@ -26,6 +26,8 @@ def test_a_vm_changes_hands_with_its_volume_its_quota_and_not_its_tenants_tags(t
         await alice.call("CreateUserTag", tag="hers", resource_type="VmInstanceVO", resource_uuid=vm.uuid)
         await alice.call("CreateUserTag", tag="disk", resource_type="VolumeVO", resource_uuid=vm.root_volume_uuid)
         await admin.call("CreateUserTag", tag="gold", resource_type="VmInstanceVO", resource_uuid=vm.uuid)
+        snapshot = await alice.done("CreateVolumeSnapshot", volume_uuid=vm.root_volume_uuid, name="before")
+        tree = (await admin.call("QueryVolumeSnapshotTree")).inventories[0].uuid
         hand = {"account_uuid": bob_uuid, "resource_uuid": vm.uuid}
         assert (await refused(alice.call("ChangeResourceOwner", **hand))).code == "PERMISSION_DENIED"
 
@@ -44,8 +46,14 @@ def test_a_vm_changes_hands_with_its_volume_its_quota_and_not_its_tenants_tags(t
         assert {(h.resource_kind, h.resource_uuid, h.account_uuid) for h in handed} == {
             ("vm_instance", vm.uuid, bob_uuid),
             ("volume", vm.root_volume_uuid, bob_uuid),
+            ("volume_snapshot", snapshot.inventory.uuid, bob_uuid),
+            ("volume_snapshot_tree", tree, bob_uuid),
         }
-        for rpc, uuid in (("QueryVmInstance", vm.uuid), ("QueryVolume", vm.root_volume_uuid)):
+        for rpc, uuid in (
+            ("QueryVmInstance", vm.uuid),
+            ("QueryVolume", vm.root_volume_uuid),
+            ("QueryVolumeSnapshot", snapshot.inventory.uuid),
+        ):
             assert await seen(bob, rpc) == [uuid]
             assert await seen(alice, rpc) == []
             assert await seen(alice, rpc, at_position=before) == [uuid]
@@ -53,6 +61,7 @@ def test_a_vm_changes_hands_with_its_volume_its_quota_and_not_its_tenants_tags(t
         assert await seen(bob, "QueryVmInstance", filter='account.name = "bob" AND volumes.size > 1') == [vm.uuid]
         assert await usage(alice) == await recount(here, alice_uuid) == {}
         running = {"vm.num": 1, "vm.totalNum": 1, "vm.cpuNum": 1, "vm.memorySize": GIB, "volume.capacity": DISK_BYTES}
+        running["snapshot.volume.num"] = 1
         assert await usage(bob) == await recount(here, bob_uuid) == running
         assert [tag.tag for tag in (await admin.call("QueryUserTag")).inventories] == ["gold"]
 

@@ -25,6 +25,7 @@ DEFAULTS = {
     "volume.data.num": 40,
     "volume.capacity": 10 << 40,
     "image.num": 20,
+    "snapshot.volume.num": 200,
     "image.size": 10 << 40,
 }
 

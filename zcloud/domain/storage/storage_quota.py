@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zcloud.domain.identity.quotas import measures, quota
+from zcloud.domain.identity.quotas import counts, measures, quota
 from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus, VolumeType
 
@@ -10,6 +10,8 @@ DATA_VOLUMES = quota("volume.data.num", "40", "data volumes that are not deleted
 CAPACITY = quota("volume.capacity", "10995116277760", "bytes of volumes, deleted ones until they are expunged.")
 IMAGES = quota("image.num", "20", "images, deleted ones until they are expunged.")
 IMAGE_SIZE = quota("image.size", "10995116277760", "bytes of image files, deleted ones until they are expunged.")
+
+counts("volume_snapshot", "snapshot.volume.num", "200", "volume snapshots.")
 
 
 @measures("volume", VolumeStatus)
