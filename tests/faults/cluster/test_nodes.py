@@ -12,6 +12,7 @@ from tests.support.postgres import PostgresCluster
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(0)
 def test_a_node_is_paused_and_one_is_killed(postgres: PostgresCluster, tmp_path: Path, seeds: int) -> None:
     """MN-02; `make faults SEEDS=…` tries one in a thousand of those with real processes."""
     for seed in range(1, 2 + seeds // 1000):
