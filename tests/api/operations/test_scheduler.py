@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.api.compute.ground import refused
 from tests.api.operations.scheduled import ended, in_seconds, job, on_node, runs, scheduler, stamp, state_of, turn, zone
 from tests.support.cloud import Api, until
@@ -181,29 +179,6 @@ def test_previews_runs_now_and_runs_for_the_past(tmp_path: Path) -> None:
         assert error.fields == ["to_time"]
 
     on_node(tmp_path, body)
-
-
-@pytest.mark.parametrize(
-    ("fields", "field", "says"),
-    [
-        ({"interval": 0}, "interval", "at least 1 second"),
-        ({"cron": "0 0 31 2 *"}, "cron", "no month that it names"),
-        ({"cron": "0 0 * * * *"}, "cron", '"?"'),
-        ({"cron": "0 0 * * *", "interval": 5}, "cron", "one of them"),
-        ({"interval": 5, "time_zone": "Europe/Atlantis"}, "time_zone", "Europe/Berlin"),
-        ({"interval": 60, "start_time": 4_000_000_000, "stop_time": 3_999_999_999}, "stop_time", "before start_time"),
-        ({"cron": "0 0 1 1 *", "stop_time": 1_000_000_000}, "stop_time", "no moment in the future"),
-        ({"start_time": 1_000_000_000}, "start_time", "future"),
-        ({"interval": 315_360_000, "repeat_count": 1_000_000}, "repeat_count", "at most"),
-        ({"interval": 60, "jitter": 61}, "jitter", "at most the interval"),
-        ({"interval": 60, "catch_up_window": 9}, "catch_up_window", "at least 10"),
-    ],
-)
-def test_rules_that_can_never_be_right(door: Api, fields: dict[str, Any], field: str, says: str) -> None:
-    given = {name: stamp(v * SECOND) if name.endswith("_time") else v for name, v in fields.items()}
-    error = door.refused("CreateScheduler", name="s", **given)  # type: ignore[attr-defined]
-    assert (error.code, error.reason, error.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", [field])
-    assert says in error.message
 
 
 async def _is(api: Api, uuid: str, state: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -23,6 +24,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.processes.operations.scheduling.order import Answer, Order
 from zcloud.v1 import options_pb2 as o
 
+CLIENT = "scheduler"
 # What carries jobs out is no action: a job that runs itself would never end.
 OWN_KINDS = ("scheduler", "scheduler_job", "scheduler_occurrence")
 
@@ -131,20 +133,32 @@ class Actions:
         Raises Refused as the call does.
         """
         action = action_of(order.action, order.field)
-        actor = await actor_again(self._node.cloud, order.made_by, order.source)
-        access.check_rpc(action.rpc, actor)
+        request = action.request(order.target, order.arguments, order.name)
+        began, cloud = self._node.cloud.clock.now(), self._node.cloud
+        actor = await actor_again(cloud, order.made_by, order.source)
         context = Context(
             actor=actor,
             origin=action.rpc.name,
             request_id=order.request_id,
             reason=order.reason,
-            causation_id=order.cause,
-            correlation_id=order.request_id,
+            causation_id=cloud.ids.new(),
+            correlation_id=order.cause,
         )
         call = Call(self._node, action.rpc, context)
-        handler = _beside(order, action)
-        request = action.request(order.target, order.arguments, order.name)
-        await pipeline.run_command(call, handler, request)
+        keep = partial(self._keep, action.rpc, began, order.source, CLIENT, call, request.SerializeToString())
+        try:
+            access.check_rpc(action.rpc, actor)
+            answer, _ = await pipeline.run_command(call, _beside(order, action), request)
+        except Refused as refused:
+            keep(b"", refused.code.name, refused)
+            raise
+        keep(answer)
+
+    def _keep(self, *told: Any) -> None:
+        """In the log of calls, as if it had come through the door."""
+        calls = getattr(self._node, "calls", None)
+        if calls is not None:
+            calls.keep(*told)
 
 
 def _beside(order: Order, action: Action) -> Command:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import Any
 
+import msgspec
+
 from zcloud.api import access
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
@@ -54,7 +56,7 @@ async def create_scheduler_job(call: Call, unit: Unit, request: Any) -> Any:
         reserved_snapshots=request.reserved_snapshots,
         max_retries=given.get("max_retries", RETRIES),
         retry_interval=given.get("retry_interval", RETRY_SECONDS),
-        made_by=call.actor,
+        made_by=msgspec.structs.replace(call.actor, session_uuid="", source=""),
     )
     for uuid in dict.fromkeys(request.scheduler_uuids):
         scheduler = await unit.usable(Scheduler, uuid)

@@ -142,7 +142,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
 
             async def tell(unit: Unit, job_uuid: str = job_uuid) -> None:
                 job = await unit.find(SchedulerJob, job_uuid)
-                mine = [t for t in job.enabled_targets if t.target_uuid == resource_uuid] if job is not None else []
+                mine = [t for t in job.targets if t.target_uuid == resource_uuid] if job is not None else []
                 if job is not None and mine:
                     await follow(unit, job, mine[0])
 

@@ -1,0 +1,395 @@
+"""Scheduled jobs at the door: actions, targets, overlaps, retries, rights, what is kept (SCH-04..08, SCH-11..17)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.compute.ground import Ground, on_ground, refused
+from tests.api.conftest import Furnished
+from tests.api.operations.scheduled import ended, job, on_node, runs, scheduler, stamp, state_of, turn, zone
+from tests.support.cloud import Api, ApiError, until
+from zcloud.kernel.clock import SECOND
+from zcloud.kernel.context import Actor
+from zcloud.kernel.errors import Reason, invalid, precondition
+
+RARELY = {"cron": "0 0 1 1 *"}
+
+
+async def get(api: Api, uuid: str) -> Any:
+    return (await api.call("GetSchedulerJob", uuid=uuid)).inventory
+
+
+async def run_now(api: Api, scheduler_uuid: str, **fields: Any) -> str:
+    return str((await api.call("RunSchedulerNow", uuid=scheduler_uuid, **fields)).occurrence_uuids[0])
+
+
+async def occurrence(api: Api, uuid: str) -> Any:
+    return (await api.call("GetSchedulerOccurrence", uuid=uuid)).inventory
+
+
+async def becomes(api: Api, uuid: str, *states: str) -> Any:
+    async def look() -> Any:
+        found = await occurrence(api, uuid)
+        return found if state_of(found) in states else None
+
+    return await until(look)
+
+
+def targets(run: Any) -> list[tuple[str, str]]:
+    return [(state_of(t), t.reason) for t in run.targets]
+
+
+def in_turn(api: Api, *outcomes: Exception | None) -> list[Any]:
+    """Calls of jobs are refused so before they are made; gives the orders as they come."""
+    actions = api.node.cloud.ports["actions"]
+    real: Callable[[Any], Awaitable[None]] = actions.act
+    orders: list[Any] = []
+    left = list(outcomes)
+
+    async def act(order: Any) -> None:
+        orders.append(order)
+        outcome = left.pop(0) if left else None
+        if outcome is not None:
+            raise outcome
+        await real(order)
+
+    actions.act = act
+    return orders
+
+
+def test_vms_are_stopped_and_started_by_their_jobs(tmp_path: Path) -> None:
+    """SCH-05, SCH-06, SCH-12: one job, several VMs; the scheduler is the operator on behalf of its owner."""
+
+    async def body(here: Ground) -> None:
+        api = here.api
+        one, two = (await here.create(name="one")).uuid, (await here.create(name="two")).uuid
+        made = await scheduler(api, **RARELY)
+        off = await job(api, one, two, type="stop_vm", action="", arguments="", scheduler_uuids=[made.uuid])
+        assert (off.action, off.target_kind, off.type) == ("StopVmInstance", "vm_instance", off.TYPE_STOP_VM)
+        run = await becomes(api, await run_now(api, made.uuid), "SUCCEEDED", "FAILED")
+        assert targets(run) == [("SUCCEEDED", ""), ("SUCCEEDED", "")]
+        assert [await here.state(uuid) for uuid in (one, two)] == ["STOPPED", "STOPPED"]
+        work = (await api.call("GetJob", uuid=run.targets[0].job_uuid)).inventory
+        assert work.workflow == "stop_vm_instance"
+        told = (await api.call("GetHistory", resource_uuid=one)).events
+        stops = [e for e in told if e.origin == "StopVmInstance" and e.type == "job.Created"]
+        assert [e.actor.source for e in stops] == [f"scheduler:{made.uuid}"]
+        assert stops[0].correlation_id == run.uuid
+        logged = await api.call("QueryOperationLog", filter='name = "StopVmInstance"')
+        assert [(c.account_name, c.source, c.success) for c in logged.inventories] == [
+            ("admin", f"scheduler:{made.uuid}", True)
+        ] * 2
+        on = await job(api, one, type="start_vm", action="", arguments="", scheduler_uuids=[made.uuid])
+        run = await becomes(api, await run_now(api, made.uuid, scheduler_job_uuids=[on.uuid]), "SUCCEEDED", "FAILED")
+        assert await here.state(one) == "RUNNING"
+        listed = await api.call("QuerySchedulerJob", filter=f'targets.target_uuid = "{two}" AND state = Enabled')
+        assert [j.uuid for j in listed.inventories] == [off.uuid]
+        assert (await api.call("QueryScheduler", filter="state = Enabled", count=True)).total == 1
+
+    on_ground(tmp_path, body)
+
+
+def test_a_target_in_the_recycle_bin_waits_and_one_that_is_gone_is_none(tmp_path: Path) -> None:
+    """A recovered VM takes no part before somebody enables the job; an expunged one takes the job with it."""
+
+    async def body(here: Ground) -> None:
+        api = here.api
+        vm = (await here.create()).uuid
+        made = await scheduler(api, **RARELY)
+        work = await job(api, vm, type="reboot_vm", action="", arguments="", scheduler_uuids=[made.uuid])
+        await api.done("DeleteVmInstance", uuid=vm)
+
+        async def disabled() -> Any:
+            found = await get(api, work.uuid)
+            return found if state_of(found) == "DISABLED" else None
+
+        found = await until(disabled)
+        assert state_of(found.targets[0]) == "DISABLED"
+        assert "recycle bin" in found.targets[0].note
+        await api.done("RecoverVmInstance", uuid=vm)
+        assert state_of(await get(api, work.uuid)) == "DISABLED"
+        on = await api.call("ChangeSchedulerJobState", uuid=work.uuid, state_event="enable")
+        assert (state_of(on.inventory), state_of(on.inventory.targets[0])) == ("ENABLED", "ENABLED")
+        await api.done("DeleteVmInstance", uuid=vm)
+        await api.done("ExpungeVmInstance", uuid=vm)
+
+        async def gone() -> bool:
+            return not (await api.call("QuerySchedulerJob")).inventories
+
+        await until(gone)
+        shown = (await api.call("GetScheduler", uuid=made.uuid)).inventory
+        assert list(shown.scheduler_job_uuids) == []
+
+    on_ground(tmp_path, body)
+
+
+def test_a_failed_call_is_made_again_with_growing_pauses_and_then_no_more(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        clock = turn(api)
+        made = await scheduler(api, **RARELY)
+        work = await job(api, await zone(api), scheduler_uuids=[made.uuid], max_retries=2, retry_interval=100)
+        busy = precondition(Reason.BUSY, "busy")
+        orders = in_turn(api, busy, busy, None, busy, busy, busy)
+        uuid = await run_now(api, made.uuid)
+
+        async def tried(uuid: str, attempts: int) -> Any:
+            async def look() -> Any:
+                target = (await occurrence(api, uuid)).targets[0]
+                return target if target.attempts == attempts else None
+
+            return await until(look)
+
+        first = await tried(uuid, 1)
+        assert (state_of(first), first.reason) == ("PENDING", "BUSY")
+        clock.turned += 101
+        second = await tried(uuid, 2)
+        assert second.retry_date.ToMicroseconds() - first.retry_date.ToMicroseconds() >= 200 * SECOND
+        clock.turned += 201
+        run = await becomes(api, uuid, "SUCCEEDED", "FAILED")
+        assert [t.attempts for t in run.targets] == [3]
+        assert state_of(run) == "SUCCEEDED"
+        assert len({order.request_id for order in orders}) == 3
+        uuid = await run_now(api, made.uuid)
+        for attempts in (1, 2):
+            await tried(uuid, attempts)
+            clock.turned += 401
+        run = await becomes(api, uuid, "SUCCEEDED", "FAILED")
+        assert (state_of(run), run.reason, run.targets[0].attempts) == ("FAILED", "BUSY", 3)
+        assert (await get(api, work.uuid)).last_run_state == "Failed"
+
+    on_node(tmp_path, body)
+
+
+def test_what_can_never_be_right_is_not_tried_again(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        made = await scheduler(api, **RARELY)
+        here, there = await zone(api, "here"), await zone(api, "there")
+        await job(api, here, there, scheduler_uuids=[made.uuid], max_retries=5)
+        in_turn(api, invalid("name", "x", "must be right"), None)
+        run = await becomes(api, await run_now(api, made.uuid), "FAILED", "SUCCEEDED")
+        assert sorted(state_of(t) for t in run.targets) == ["FAILED", "SUCCEEDED"]
+        assert "1 of 2 targets failed" in run.error
+
+    on_node(tmp_path, body)
+
+
+class Gate:
+    """Calls of jobs wait until it is opened."""
+
+    def __init__(self, api: Api) -> None:
+        self.open = asyncio.Event()
+        actions = api.node.cloud.ports["actions"]
+        real = actions.act
+
+        async def act(order: Any) -> None:
+            await self.open.wait()
+            await real(order)
+
+        actions.act = act
+
+
+@pytest.mark.parametrize(
+    ("policy", "states"),
+    [
+        ("skip", ["SUCCEEDED", "SKIPPED", "SKIPPED"]),
+        ("buffer_one", ["SUCCEEDED", "SUCCEEDED", "SKIPPED"]),
+        ("buffer_all", ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]),
+        ("cancel_other", ["CANCELED", "CANCELED", "SUCCEEDED"]),
+        ("allow_all", ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]),
+    ],
+)
+def test_runs_that_would_overlap(tmp_path: Path, policy: str, states: list[str]) -> None:
+    async def body(api: Api) -> None:
+        made = await scheduler(api, overlap_policy=policy, **RARELY)
+        work = await job(api, await zone(api), scheduler_uuids=[made.uuid])
+        gate = Gate(api)
+        uuids = [await run_now(api, made.uuid) for _ in range(3)]
+        shown = await get(api, work.uuid)
+        if policy == "allow_all":
+            assert len(shown.running_occurrence_uuids) == 3
+        gate.open.set()
+        await ended(api, 3)
+        found = [await occurrence(api, uuid) for uuid in uuids]
+        assert [state_of(run) for run in found] == states
+        assert {run.reason for run in found if state_of(run) == "SKIPPED"} <= {"OVERLAP"}
+        shown = await get(api, work.uuid)
+        assert not shown.running_occurrence_uuids
+        assert not shown.waiting_occurrence_uuids
+
+    on_node(tmp_path, body)
+
+
+def test_a_run_is_cancelled_before_it_has_called(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        made = await scheduler(api, **RARELY)
+        here = await zone(api)
+        await job(api, here, scheduler_uuids=[made.uuid])
+        gate = Gate(api)
+        uuid = await run_now(api, made.uuid)
+        await api.call("CancelSchedulerOccurrence", uuid=uuid)
+        gate.open.set()
+        run = await becomes(api, uuid, "CANCELED", "SUCCEEDED")
+        assert targets(run) == [("CANCELED", "CANCELED")]
+        assert (await api.call("GetZone", uuid=here)).inventory.description == ""
+        error = await refused(api.call("CancelSchedulerOccurrence", uuid=uuid))
+        assert error.reason == "JOB_ENDED"
+
+    on_node(tmp_path, body)
+
+
+def test_the_newest_that_a_job_has_made_are_kept_and_nobody_elses_is_touched(tmp_path: Path) -> None:
+    """SCH-08, by an action that makes something of a resource."""
+
+    async def body(api: Api) -> None:
+        here = await zone(api)
+        l2 = await api.call("CreateL2NoVlanNetwork", name="l2", zone_uuid=here, physical_interface="eth1")
+        where = {"l2_network_uuid": l2.inventory.uuid}
+        persons = (await api.call("CreateL3Network", name="a person's", **where)).inventory.uuid
+        made = await scheduler(api, **RARELY)
+        order = {"action": "CreateL3Network", "arguments": "", "reserved_snapshots": 2}
+        work = await job(api, l2.inventory.uuid, scheduler_uuids=[made.uuid], **order)
+        assert work.target_field == "l2_network_uuid"
+        products = []
+        for _ in range(4):
+            run = await becomes(api, await run_now(api, made.uuid), "SUCCEEDED", "FAILED")
+            products.append(run.targets[0].made_uuid)
+            assert products[-1], run
+
+        async def kept() -> set[str]:
+            found = await api.call("QueryL3Network")
+            return {l3.uuid for l3 in found.inventories}
+
+        async def settled() -> bool:
+            return await kept() == {persons, *products[-2:]}
+
+        await until(settled)
+        await api.done("DeleteL3Network", uuid=products[-1])
+        run = await becomes(api, await run_now(api, made.uuid), "SUCCEEDED", "FAILED")
+        await asyncio.sleep(0.3)
+        assert await kept() == {persons, products[-2], run.targets[0].made_uuid}
+
+    on_node(tmp_path, body)
+
+
+def test_rights_are_those_of_who_made_the_job_and_asked_for_at_each_run(tmp_path: Path) -> None:
+    """SCH-17: any action, under the rights of its maker; not on what is somebody else's."""
+
+    async def body(here: Ground) -> None:
+        admin = here.api
+        _, tenant = await admin.account("tenant")
+        vm = (await here.create()).uuid
+        for fields in ({"type": "stop_vm"}, {"action": "UpdateVmInstance", "arguments": '{"name": "mine"}'}):
+            error = await refused(tenant.call("CreateSchedulerJob", name="j", resource_uuids=[vm], **fields))
+            assert error.code == "NOT_FOUND"
+        await admin.call("ShareResource", resource_uuids=[here.image], to_public=True)
+        shared = {"name": "j", "action": "UpdateImage", "resource_uuids": [here.image]}
+        error = await refused(tenant.call("CreateSchedulerJob", **shared))
+        assert error.code == "PERMISSION_DENIED"
+        zone_job = {"name": "j", "action": "DeleteZone", "resource_uuids": [here.zone]}
+        error = await refused(tenant.call("CreateSchedulerJob", **zone_job))
+        assert (error.code, error.facts["permission"]) == ("PERMISSION_DENIED", "zone:delete")
+        made, theirs = await scheduler(tenant, **RARELY), await scheduler(admin, **RARELY)
+        own = await job(admin, here.image, action="UpdateImage", scheduler_uuids=[theirs.uuid])
+        attach = {"scheduler_job_uuid": own.uuid, "scheduler_uuid": made.uuid}
+        assert (await refused(tenant.call("AttachSchedulerJobToScheduler", **attach))).code == "NOT_FOUND"
+        # The maker has lost what the admin may: the run finds out.
+        real = admin.node.cloud.ports["actions"].act
+        less = Actor(account_uuid=made.account_uuid)
+        admin.node.cloud.ports["actions"].act = lambda order: real(replace(order, made_by=less))
+        run = await becomes(admin, await run_now(admin, theirs.uuid), "FAILED", "SUCCEEDED")
+        assert targets(run) == [("FAILED", "NOT_ALLOWED")]
+        assert run.targets[0].attempts == 1
+
+    on_ground(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field", "says"),
+    [
+        ({"action": "FrobnicateVm"}, "INVALID_ARGUMENT", "action", "StopVmInstance"),
+        ({"action": "QueryZone"}, "INVALID_ARGUMENT", "action", "changes a resource"),
+        ({"action": "RunSchedulerNow"}, "INVALID_ARGUMENT", "action", "changes a resource"),
+        ({"action": "CreateZone"}, "INVALID_ARGUMENT", "action", "act on a resource"),
+        ({"action": "UpdateKvmHost"}, "INVALID_ARGUMENT", "action", "secret"),
+        ({"action": ""}, "INVALID_ARGUMENT", "action", "name of an RPC"),
+        ({"action": "AttachL2NetworkToCluster", "arguments": ""}, "INVALID_ARGUMENT", "target_field", "cluster_uuid"),
+        ({"target_field": "name"}, "INVALID_ARGUMENT", "target_field", "uuid"),
+        ({"type": "stop_vm"}, "INVALID_ARGUMENT", "action", "StopVmInstance or absent"),
+        ({"arguments": "["}, "INVALID_ARGUMENT", "arguments", "JSON"),
+        ({"arguments": "[]"}, "INVALID_ARGUMENT", "arguments", "JSON object"),
+        ({"arguments": '{"colour": "red"}'}, "INVALID_ARGUMENT", "arguments", "UpdateZoneRequest"),
+        ({"arguments": '{"uuid": "x"}'}, "INVALID_ARGUMENT", "arguments", "where the target goes"),
+        ({"arguments": '{"name": " x"}'}, "INVALID_ARGUMENT", "arguments", "without space"),
+        ({"resource_uuids": ["0" * 32]}, "NOT_FOUND", "", "no zone"),
+        ({"resource_uuids": []}, "INVALID_ARGUMENT", "resource_uuids", "empty"),
+        ({"action": "UpdateCluster", "arguments": ""}, "INVALID_ARGUMENT", "resource_uuids[0]", "it is a zone"),
+        ({"reserved_snapshots": 3}, "INVALID_ARGUMENT", "reserved_snapshots", "makes nothing"),
+        ({"max_retries": 11}, "INVALID_ARGUMENT", "max_retries", "at most 10"),
+        ({"scheduler_uuids": ["0" * 32]}, "NOT_FOUND", "", "no scheduler"),
+    ],
+)
+def test_jobs_that_can_never_be_right(
+    furnished: Furnished, fields: dict[str, Any], code: str, field: str, says: str
+) -> None:
+    given = {
+        "name": "j",
+        "action": "UpdateZone",
+        "arguments": '{"description": "x"}',
+        "resource_uuids": [furnished.known["zone"]],
+        **fields,
+    }
+    with pytest.raises(ApiError) as error:
+        furnished.admin.call("CreateSchedulerJob", **given)
+    assert error.value.code == code, error.value
+    assert error.value.fields == ([field] if field else [])
+    assert says in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"interval": 0}, "interval", "at least 1 second"),
+        ({"cron": "0 0 31 2 *"}, "cron", "no month that it names"),
+        ({"cron": "0 0 * * * *"}, "cron", '"?"'),
+        ({"cron": "0 0 * * *", "interval": 5}, "cron", "one of them"),
+        ({"interval": 5, "time_zone": "Europe/Atlantis"}, "time_zone", "Europe/Berlin"),
+        ({"interval": 60, "start_time": 4_000_000_000, "stop_time": 3_999_999_999}, "stop_time", "before start_time"),
+        ({"cron": "0 0 1 1 *", "stop_time": 1_000_000_000}, "stop_time", "no moment in the future"),
+        ({"start_time": 1_000_000_000}, "start_time", "future"),
+        ({"interval": 315_360_000, "repeat_count": 1_000_000}, "repeat_count", "at most"),
+        ({"interval": 60, "jitter": 61}, "jitter", "at most the interval"),
+        ({"interval": 60, "catch_up_window": 9}, "catch_up_window", "at least 10"),
+    ],
+)
+def test_rules_that_can_never_be_right(furnished: Furnished, fields: dict[str, Any], field: str, says: str) -> None:
+    given = {name: stamp(v * SECOND) if name.endswith("_time") else v for name, v in fields.items()}
+    with pytest.raises(ApiError) as error:
+        furnished.admin.call("CreateScheduler", name="s", **given)
+    assert (error.value.code, error.value.fields) == ("INVALID_ARGUMENT", [field]), error.value
+    assert says in error.value.message
+
+
+def test_a_job_is_changed_and_its_next_run_does_what_it_says_now(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        made = await scheduler(api, **RARELY)
+        here, there = await zone(api, "here"), await zone(api, "there")
+        work = await job(api, here, scheduler_uuids=[made.uuid])
+        error = await refused(api.call("UpdateSchedulerJob", uuid=work.uuid, arguments="{"))
+        assert error.fields == ["arguments"]
+        await api.call("UpdateSchedulerJob", uuid=work.uuid, arguments='{"name": "new"}', resource_uuids=[there])
+        await api.call("ChangeSchedulerJobState", uuid=work.uuid, state_event="disable")
+        error = await refused(api.call("RunSchedulerNow", uuid=made.uuid, scheduler_job_uuids=[work.uuid]))
+        assert error.reason == "WRONG_STATE"
+        await api.call("ChangeSchedulerJobState", uuid=work.uuid, state_event="enable")
+        await becomes(api, await run_now(api, made.uuid), "SUCCEEDED")
+        names = {z.uuid: z.name for z in (await api.call("QueryZone")).inventories}
+        assert names == {here: "here", there: "new"}
+        assert len(await runs(api)) == 1
+
+    on_node(tmp_path, body)
