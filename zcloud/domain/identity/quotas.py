@@ -133,6 +133,9 @@ async def _touched(unit: Unit) -> Iterable[Resource]:
             if aggregate.kind in MEASURED:
                 found[aggregate.uuid] = aggregate
         elif isinstance(aggregate, Companion) and _matters(aggregate):
+            head = await unit.cloud.load(aggregate.uuid)
+            if aggregate.uuid not in unit.seen and isinstance(head, Resource) and head.account_uuid == ADMIN_UUID:
+                continue  # what hosts report of it need not guard it
             resource = await unit.last(Resource, aggregate.uuid)
             if resource is not None:
                 found[aggregate.uuid] = resource
@@ -158,6 +161,9 @@ async def reserve(unit: Unit) -> None:
     """Reserve what the unit's resources use more, give back what they use less; may refuse what a caller asked for."""
     claims: dict[str, Claim] = {}
     for resource in await _touched(unit):
+        head = await unit.cloud.load(resource.uuid)
+        if {resource.account_uuid, head.account_uuid if isinstance(head, Resource) else ""} <= {"", ADMIN_UUID}:
+            continue  # nothing limits the admin account
         owner, before = await _used_before(unit, resource.uuid)
         after = await used_by(unit, resource)
         claims.setdefault(owner, Claim()).add(before, -1)
