@@ -8,7 +8,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 run_packages="ca-certificates dnsmasq-base e2fsprogs fdisk gcc iproute2 iputils-ping libc6-dev libvirt-clients
-  libvirt-daemon-system libvirt-dev openssh-client openssh-server pkg-config qemu-system-x86 qemu-utils"
+  libvirt-daemon-system libvirt-dev openssh-client openssh-server ovmf pkg-config qemu-system-x86
+  qemu-utils"
 
 say() { printf '==> %s\n' "$*" >&2; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }

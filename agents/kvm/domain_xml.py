@@ -24,6 +24,14 @@ ET.register_namespace("zcloud", NAMESPACE)
 UUID = re.compile(r"[0-9a-f]{32}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}")
+LEGACY, UEFI = "Legacy", "Uefi"
+# Code and empty variables, as distributions name them.
+FIRMWARE = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+)
 DISK_FORMATS = ("qcow2", "raw")
 # An emulated PC has two IDE channels of two places; further disks go to SATA.
 IDE_PLACES = 4
@@ -92,7 +100,12 @@ def build(spec: VmSpec, place: Place) -> str:
     _text(mark, f"{{{NAMESPACE}}}name", UNWRITABLE.sub("\ufffd", spec.name))
     _text(domain, "memory", str(spec.memory_size), unit="b")
     _text(domain, "vcpu", str(spec.cpu_num))
-    _text(ET.SubElement(domain, "os"), "type", "hvm", arch=place.architecture, **_machine(place))
+    system = ET.SubElement(domain, "os")
+    _text(system, "type", "hvm", arch=place.architecture, **_machine(place))
+    if spec.boot_mode == UEFI:
+        _firmware(system, place)
+    elif spec.boot_mode not in ("", LEGACY):
+        raise TaskError("INVALID", f"boot_mode {spec.boot_mode[:64]!r} is none of {LEGACY}, {UEFI}")
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
@@ -105,6 +118,16 @@ def build(spec: VmSpec, place: Place) -> str:
     _text(domain, "on_crash", "destroy")
     _devices(ET.SubElement(domain, "devices"), spec, platform, place)
     return ET.tostring(domain, encoding="unicode")
+
+
+def _firmware(system: ET.Element, place: Place) -> None:
+    """UEFI: code that is shared by all guests, and variables of this one, which stay from start to start."""
+    for code, variables in FIRMWARE:
+        if os.path.exists(code) and os.path.exists(variables):
+            _text(system, "loader", code, readonly="yes", type="pflash")
+            _text(system, "nvram", str(place.serial_log.with_name("uefi-variables.fd")), template=variables)
+            return
+    raise TaskError("FAILED", "the host has no UEFI firmware for guests; install the package ovmf there")
 
 
 def _machine(place: Place) -> dict[str, str]:

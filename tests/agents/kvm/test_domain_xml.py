@@ -53,6 +53,24 @@ def test_each_platform_gets_devices_it_has_drivers_for(platform: str, bus: str, 
     assert at(domain, "clock", "offset") == [clock]
 
 
+def test_firmware(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """BIOS unless the image says UEFI, whose variables are the guest's own (IMG-03)."""
+    for mode in ("", "Legacy"):
+        assert built(boot_mode=mode).find("os/loader") is None
+    code, variables = tmp_path / "code", tmp_path / "variables"
+    monkeypatch.setattr(domain_xml, "FIRMWARE", ((str(tmp_path / "none"), str(variables)), (str(code), str(variables))))
+    with pytest.raises(TaskError, match="install the package ovmf"):
+        built(boot_mode="Uefi")
+    code.touch()
+    variables.touch()
+    domain = built(boot_mode="Uefi")
+    assert domain.findtext("os/loader") == str(code)
+    assert at(domain, "os/nvram", "template") == [str(variables)]
+    assert domain.findtext("os/nvram") == "/logs/uefi-variables.fd"
+    with pytest.raises(TaskError, match="boot_mode"):
+        built(boot_mode="Coreboot")
+
+
 def test_a_name_stays_text() -> None:
     domain = built(name=EVIL)
     kept = domain.findtext(f"metadata/{{{domain_xml.NAMESPACE}}}vm/{{{domain_xml.NAMESPACE}}}name")

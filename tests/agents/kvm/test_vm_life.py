@@ -135,3 +135,13 @@ def test_a_guest_that_powers_itself_off_is_seen(host: Host) -> None:
     assert "Paused" in states()
     assert not any(seen.complete for seen in host.seen if seen.vms and seen.vms[0].state == "Stopped")
     assert vm not in inventory(host.hypervisor)
+
+
+def test_uefi_firmware_runs(host: Host) -> None:
+    """IMG-03: the guest's own variables lie beside its log, and stay for the next start."""
+    spec = host.blank(boot_mode="Uefi")
+    vm = spec.vm_instance_uuid
+    assert host.run(StartVmTask(spec=spec)).state == "Running"
+    eventually(lambda: "BdsDxe" in host.serial(vm), "UEFI looks for something to boot")
+    host.run(StopVmTask(vm_instance_uuid=vm))
+    assert (host.folder / "vms" / vm / "uefi-variables.fd").stat().st_size > 0

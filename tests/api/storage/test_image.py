@@ -55,7 +55,7 @@ def test_life(tmp_path: Path, sshd: PrivateSshd, disk: bytes) -> None:
         storage = await add_storage(api, sshd, store)
         await allow(api)
         url = web.serve("/disk.qcow2", disk)
-        added = await add(api, url, sha256=digest, platform="windows_virtio")
+        added = await add(api, url, sha256=digest, platform="windows_virtio", boot_mode="uefi")
         coming = added.inventory
         assert coming.status == coming.STATUS_DOWNLOADING
         assert [c.backup_storage_uuid for c in coming.copies] == [storage.uuid]
@@ -70,6 +70,7 @@ def test_life(tmp_path: Path, sshd: PrivateSshd, disk: bytes) -> None:
         assert image.version == coming.version == 1  # what the job reports is no change of a caller
         assert (image.size, image.actual_size, image.sha256) == (8 << 20, len(disk), digest)
         assert image.platform == image.PLATFORM_WINDOWS_VIRTIO
+        assert image.boot_mode == image.BOOT_MODE_UEFI
         assert image.media_type == image.MEDIA_TYPE_ROOT_VOLUME_TEMPLATE
         assert image.copies[0].status == image.STATUS_READY
         assert files(store) == [f"images/{image.uuid}/{image.uuid}.qcow2"]
@@ -77,7 +78,8 @@ def test_life(tmp_path: Path, sshd: PrivateSshd, disk: bytes) -> None:
         taken = await storage_of(api, storage.uuid)
         assert taken.available_capacity == taken.total_capacity - image.actual_size
 
-        await api.call("UpdateImage", uuid=image.uuid, name="renamed", platform="linux")
+        await api.call("UpdateImage", uuid=image.uuid, name="renamed", platform="linux", boot_mode="legacy")
+        assert (await image_of(api, image.uuid)).boot_mode == image.BOOT_MODE_LEGACY
         await api.call("ChangeImageState", uuid=image.uuid, state_event="disable")
         changed = await image_of(api, image.uuid)
         assert (changed.name, changed.platform, changed.state) == ("renamed", 1, changed.STATE_DISABLED)

@@ -37,6 +37,7 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
         cpu_num=order.cpu_num,
         memory_size=order.memory_size,
         platform=order.image.platform.value,
+        boot_mode=order.image.boot_mode.value,
         allocator_strategy=order.strategy,
         strategy=strategy,
         instance_offering_uuid=request.instance_offering_uuid,

@@ -67,6 +67,7 @@ class VmInstance(Resource, kind="vm_instance"):
     cpu_num: int = 0
     memory_size: int = 0
     platform: str = ""
+    boot_mode: str = "Legacy"
     allocator_strategy: str = ""
     desired_state: DesiredState = DesiredState.RUNNING
 
@@ -83,6 +84,7 @@ class VmInstance(Resource, kind="vm_instance"):
         platform: str
         allocator_strategy: str
         desired_state: DesiredState
+        boot_mode: str = "Legacy"
 
     class DesiredStateChanged(Event):
         """A user asked for another state; a stop that was asked for is never turned round by the system."""
@@ -106,6 +108,7 @@ class VmInstance(Resource, kind="vm_instance"):
         memory_size: int,
         platform: str,
         allocator_strategy: str,
+        boot_mode: str = "Legacy",
         strategy: CreationStrategy = CreationStrategy.INSTANT_START,
         description: str = "",
         instance_offering_uuid: str = "",
@@ -125,6 +128,7 @@ class VmInstance(Resource, kind="vm_instance"):
                 cpu_num=cpu_num,
                 memory_size=memory_size,
                 platform=platform,
+                boot_mode=boot_mode,
                 allocator_strategy=allocator_strategy,
                 desired_state=WANTED[strategy],
             )

@@ -48,6 +48,7 @@ async def spec(unit: Unit, it: Machine) -> VmSpec:
         cpu_num=it.vm.cpu_num,
         memory_size=it.vm.memory_size,
         platform=it.vm.platform,
+        boot_mode=it.vm.boot_mode,
         disks=[
             VmDisk(
                 volume_uuid=it.volume.uuid,
