@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,10 @@ def test_a_log_that_nobody_touched_is_right(signed: Path) -> None:
     assert (report.head, report.covered, report.checkpoints, report.verified) == (NUMBER, NUMBER, 7, NUMBER)
 
 
-def test_a_thousand_tamperings_are_all_found_and_named(signed: Path, tmp_path: Path) -> None:
+def test_a_thousand_tamperings_are_all_found_and_named(tmp_path: Path) -> None:
+    number, every = 150, 25
+    signed = tmp_path / "signed"
+    log_with_checkpoints(signed, number, every)
     before = rows_of(signed)
     chance = random.Random(5)
     kinds: set[tuple[str, str]] = set()
@@ -57,17 +61,35 @@ def test_a_thousand_tamperings_are_all_found_and_named(signed: Path, tmp_path: P
     for n in range(TAMPERINGS):
         shutil.copyfile(signed / "log.db", place / "log.db")
         what = KINDS[n % len(KINDS)]
-        Hands(place / "log.db", chance, NUMBER).do(what)
+        Hands(place / "log.db", chance, number).do(what)
         report = verified(place)
         assert report.findings, (n, what)
         where = first_difference(before, rows_of(place))
         assert report.findings[0].position == where, (n, what, report.findings)
-        assert report.findings[0].after == max(0, (where - 1) // EVERY * EVERY), (n, what)
+        assert report.findings[0].after == max(0, (where - 1) // every * every), (n, what)
         kinds.add((what, report.findings[0].kind))
     told = {"alter": {"altered"}, "delete": {"missing"}, "close_up": {"missing"}, "truncate": {"missing"}}
     for what, said in told.items():
         assert {kind for done, kind in kinds if done == what} == said
     assert {"reordered", "inserted"} <= {kind for _, kind in kinds}
+
+
+@pytest.mark.parametrize("chain", [True, False], ids=["with hashes", "checkpoints only"])
+def test_several_processes_find_the_same(
+    signed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chain: bool
+) -> None:
+    monkeypatch.setattr("zcloud.kernel.proof.verify.SHARE", 60)
+    place = copy(signed, tmp_path / "data")
+    if not chain:
+        (place / "proof/chain").unlink()
+    for position in (0, 432):
+        if position:
+            Hands(place / "log.db", random.Random(4), NUMBER).do("alter", position)
+        raw = open_raw(place)
+        report = verify(raw, Proof.of(place), partial(open_raw, place), 2)
+        raw.close()
+        assert report.verified == (400 if position else NUMBER)
+        assert [f.position for f in report.findings] == ([432 if chain else 401] if position else [])
 
 
 def test_hashes_made_anew_for_a_changed_log_do_not_help(signed: Path, tmp_path: Path) -> None:
