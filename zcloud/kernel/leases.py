@@ -22,6 +22,8 @@ PARTITIONS = 64
 LEASE_SECONDS = 10.0
 # Of the lease time, between two heartbeats: one may be lost.
 BEAT = 0.3
+# How often a node that has joined looks whether it was noticed.
+NOTICE_SECONDS = 0.1
 Fence = tuple[int, int]
 Change = Callable[[frozenset[int], frozenset[int]], None]
 
@@ -94,7 +96,7 @@ class Leases(ABC):
 
     name = ""
     instance = ""
-    # Whether others are alive too.
+    # Whether others may be alive too.
     together = False
 
     def __init__(self) -> None:
@@ -165,8 +167,13 @@ class SharedLeases(Leases):
         self._gone.append(listener)
 
     async def start(self) -> None:
-        """Join, and own what is free."""
+        """Join, and own what is free; returns when the others know that they are not alone any more."""
         await self._beat(join=True)
+        await self._beat()
+        joined = next((m.seen for m in self.members if m.instance == self.instance), 0)
+        while any(m.alive and m.seen <= joined for m in self.members if m.instance != self.instance):
+            await asyncio.sleep(NOTICE_SECONDS)
+            await self._beat()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="leases")
 
     async def close(self) -> None:
@@ -202,7 +209,8 @@ class SharedLeases(Leases):
         before = {m.instance for m in self.members if m.alive}
         self.members = members
         living = {m.instance for m in members if m.alive}
-        self.together = len(living) > 1
+        # Also with those that are thought dead: they may be paused only, and answer yet.
+        self.together = len(members) > 1
         wanted = share(self.name, [m.name for m in members if m.alive])
         # What is let go is no longer seen to when others may take it.
         self._own({part: epoch for part, epoch in self._epochs.items() if part in wanted})
