@@ -56,6 +56,18 @@ def test_the_ended_session_of_another_account_is_not_renewed_as_admin(server: An
     assert [request.account_name for request, _ in server.calls_of("LogInByAccount")] == ["alice"]
 
 
+def test_warnings_of_an_answer_are_told_beside_it(server: Any, zcloud: Any) -> None:
+    """SCH-13, whatever form the answer is printed in."""
+    server.say("CreateSchedulerJob", inventory={"name": "daily"}, warnings=["too many snapshots"])
+    for output in ("table", "json"):
+        ran = zcloud(
+            "CreateSchedulerJob", "name=daily", "type=VolumeSnapshot", f"resource_uuids={'a' * 32}", "-o", output
+        )
+        assert ran.status == 0
+        assert ran.err.splitlines()[-1] == "warning: too many snapshots"
+        assert "daily" in ran.out
+
+
 def test_log_out_forgets_the_session(server: Any, zcloud: Any, home: Path) -> None:
     zcloud("QueryZone")
     assert zcloud("LogOut").status == 0

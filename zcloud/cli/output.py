@@ -17,6 +17,8 @@ def print_answer(response: Message, output: str, request: Message | None = None)
         _print_table(response, [path.split(".")[0] for path in mask])
     else:
         print_data(plain(response, sparse=bool(mask)), output)
+    for warning in getattr(response, "warnings", ()):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def print_item(message: Message, output: str) -> None:

@@ -156,11 +156,11 @@ def test_previews_runs_now_and_runs_for_the_past(tmp_path: Path) -> None:
         berlin = {"cron": "0 30 2 ? * SUN", "time_zone": "Europe/Berlin"}
         start = stamp(1_792_800_000 * SECOND)  # 2026-10-24, the day before clocks go back
         shown = await api.call("PreviewScheduler", count=2, from_time=start, **berlin)
-        assert list(shown.local_times) == ["2026-10-25T02:30:00+02:00", "2026-11-01T02:30:00+01:00"]
+        assert [i.local_time for i in shown.instants] == ["2026-10-25T02:30:00+02:00", "2026-11-01T02:30:00+01:00"]
         made = await scheduler(api, cron="0 * * * *")
         same = await api.call("PreviewScheduler", uuid=made.uuid)
         assert len(same.instants) == 10
-        assert same.instants[0] == made.next_fire_date
+        assert same.instants[0].time == made.next_fire_date
         error = await refused(api.call("RunSchedulerNow", uuid=made.uuid))
         assert error.code == "FAILED_PRECONDITION"
         work = await job(api, await zone(api), scheduler_uuids=[made.uuid])

@@ -179,6 +179,36 @@ def test_what_can_never_be_right_is_not_tried_again(tmp_path: Path) -> None:
     on_node(tmp_path, body)
 
 
+def test_snapshots_come_by_schedule_and_the_newest_are_kept(tmp_path: Path) -> None:
+    """SCH-05, SCH-08, SCH-13: advice comes with the answer."""
+
+    async def body(here: Ground) -> None:
+        api = here.api
+        volume = (await here.create()).root_volume_uuid
+        persons = await api.done("CreateVolumeSnapshot", volume_uuid=volume, name="a person's")
+        made = await scheduler(api, interval=60)
+        fields = {"name": "j", "type": "volume_snapshot", "resource_uuids": [volume]}
+        told = await api.call("CreateSchedulerJob", reserved_snapshots=1, scheduler_uuids=[made.uuid], **fields)
+        assert [w for w in told.warnings if "once an hour" in w]
+        keeps = await api.call("CreateSchedulerJob", **fields)
+        assert [w for w in keeps.warnings if "never removed" in w]
+        many = await api.call("UpdateSchedulerJob", uuid=keeps.inventory.uuid, reserved_snapshots=40)
+        assert [w for w in many.warnings if "at most 5" in w]
+        newest = ""
+        for _ in range(3):
+            run = await becomes(api, await run_now(api, made.uuid), "SUCCEEDED", "FAILED")
+            newest = run.targets[0].made_uuid
+            assert state_of(run) == "SUCCEEDED", run
+
+        async def settled() -> bool:
+            found = await api.call("QueryVolumeSnapshot", filter=f'volume_uuid = "{volume}"')
+            return {s.uuid for s in found.inventories} == {persons.inventory.uuid, newest}
+
+        await until(settled)
+
+    on_ground(tmp_path, body)
+
+
 class Gate:
     """Calls of jobs wait until it is opened."""
 

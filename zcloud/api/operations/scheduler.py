@@ -146,9 +146,8 @@ async def preview_scheduler(call: Call, request: pb.PreviewSchedulerRequest) -> 
         left = request.repeat_count or most
     response = pb.PreviewSchedulerResponse()
     for instant in islice(after(rule, start), max(0, min(most, left))):
-        response.instants.add().FromMicroseconds(instant)
         local = datetime.fromtimestamp(instant // SECOND, UTC).astimezone(zone(rule.time_zone))
-        response.local_times.append(local.isoformat())
+        response.instants.add(local_time=local.isoformat()).time.FromMicroseconds(instant)
     return response
 
 
