@@ -43,6 +43,6 @@ def sync_directory(path: Path) -> None:
 
 def remove_empty_parent(path: Path, name: str) -> None:
     """Remove the directory that was made for this file alone (it bears its name), once nothing is left in it."""
-    if path.parent.name == name:
+    if path.parent.name in (name, f"vol-{name}"):
         with contextlib.suppress(OSError):
             path.parent.rmdir()

@@ -12,10 +12,12 @@ from tests.faults.harness.cloud import Run
 from tests.faults.harness.lake import Fold
 from zcloud.domain.compute.vm_nic import VmNics
 from zcloud.domain.compute.vm_state import AT_REST, VmState
+from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import HostCapacity
 from zcloud.domain.network.ip_pool import IpPool
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.volume_chain import VolumeChain
 from zcloud.kernel.job import ENDED, Job, JobQueue, JobState
 from zcloud.kernel.workflow import workflow
 
@@ -182,7 +184,10 @@ def _books(fold: Fold) -> list[str]:
             if wanted != lie:
                 found.append(f"I9: room of {host.name} is claimed by {sorted(wanted)}, and has {sorted(lie)}")
             waiting = {m.uuid for m in vms.values() if VmState(fold.value(m, "state")) is VmState.STARTING}
-            if not waiting and {k for k in share.claims if "/" in k} - cached:
+            snapshots = {f"snapshot/{s}" for v in lie for s in fold.companion(VolumeChain, v).nodes}
+            if {k for k in share.claims if k.startswith("snapshot/")} != snapshots:
+                found.append(f"I9: room of {host.name} for snapshots is not what they are")
+            if not waiting and {k for k in share.claims if "/" in k} - cached - snapshots:
                 found.append(f"I9: room of {host.name} is kept for an image that is not there")
     nics = {nic.uuid for m in vms.values() for nic in fold.companion(VmNics, m.uuid).vm_nics if nic.ip}
     l3s = {m.uuid for m in fold.all("l3_network")}
@@ -191,9 +196,15 @@ def _books(fold: Fold) -> list[str]:
         held |= set(fold.companion(IpPool, pool.uuid).holders())
     if held - l3s != nics:
         found.append(f"I9: addresses are held by {sorted(held - l3s)}, and NICs with one are {sorted(nics)}")
-    volumes_of = {fold.value(m, "vm_instance_uuid") for m in volumes.values()}
-    if volumes_of != set(vms):
-        found.append("I9: volumes without VMs, or VMs without volumes")
+    roots = {fold.value(m, "vm_instance_uuid") for m in volumes.values() if fold.value(m, "type") == "Root"}
+    if roots != set(vms):
+        found.append("I9: root volumes without VMs, or VMs without root volumes")
+    for vm in vms:
+        has = {
+            u for u, m in volumes.items() if u != vms[vm].root_volume_uuid and fold.value(m, "vm_instance_uuid") == vm
+        }
+        if set(fold.companion(VmVolumes, vm).data_volume_uuids) != has:
+            found.append(f"I9: VM {vm} and its data volumes do not know each other")
     return found
 
 
@@ -220,6 +231,17 @@ def _worlds(run: Run, lossy: bool) -> list[str]:
         gone = {m.uuid for m in fold.all("volume") if fold.value(m, "vm_instance_uuid") in stuck}
         if ((files - gone) - known if lossy else (files - gone) ^ (known - gone)) and not stuck:
             found.append(f"volumes on {uuid}: really {files}, recorded {known}")
+        paths = {path for path, v in host.world.volumes.items() if v.uuid in known - gone}
+        meant = {
+            path
+            for u in known - gone
+            for path in (str(fold.value(fold.find(u), "install_path")), *fold.companion(VolumeChain, u).paths)
+        }
+        if (meant - paths if not lossy else set()) and not stuck:
+            found.append(f"files on {uuid}: missing are {sorted(meant - paths)}")
+        for path, v in host.world.volumes.items():
+            if v.backing_path and v.backing_path not in host.world.volumes and v.backing_path not in host.world.cache:
+                found.append(f"file {path} on {uuid} lacks {v.backing_path} below it")
     images = {
         copy.install_path
         for m in fold.all("image")

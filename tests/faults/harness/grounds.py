@@ -85,9 +85,41 @@ def on_vm(*verbs: str) -> Callable[[Run], Awaitable[None]]:
     return act
 
 
+async def with_data(run: Run) -> None:
+    """A VM that runs, with a data volume, and a data volume that nobody has."""
+    n = run.names
+    made = await run.done("CreateVmInstance", **vm_fields(run, data_disk_sizes=[GIB]))
+    n["vm"] = made.inventory.uuid
+    n["root"] = made.inventory.root_volume_uuid
+    n["data"] = made.inventory.data_volume_uuids[0]
+    made = await run.done("CreateDataVolume", name="free", disk_size=GIB, primary_storage_uuid=n["storage"])
+    n["free"] = made.inventory.uuid
+    n["record"] = (await run.call("CreateDataVolume", name="record", disk_size=GIB)).inventory.uuid
+
+
+async def with_snapshots(run: Run) -> None:
+    """Three snapshots of the running VM's root volume, on each other."""
+    for number in (1, 2, 3):
+        made = await run.done("CreateVolumeSnapshot", volume_uuid=run.names["root"], name=f"s{number}")
+        run.names[f"s{number}"] = made.inventory.uuid
+
+
+async def volume_deleted(run: Run) -> None:
+    """The free data volume, with a snapshot, lies in the recycle bin."""
+    await run.done("CreateVolumeSnapshot", volume_uuid=run.names["free"], name="s")
+    await run.call("DeleteDataVolume", uuid=run.names["free"])
+
+
 async def image_deleted(run: Run) -> None:
     """The image lies in the recycle bin."""
     await run.call("DeleteImage", uuid=run.names["image"])
+
+
+async def garbage(run: Run) -> None:
+    """A cached image that is gone, and nothing made from it."""
+    await run.done("ExpungeVmInstance", uuid=run.names["vm"])
+    await run.call("DeleteImage", uuid=run.names["image"])
+    await run.done("ExpungeImage", uuid=run.names["image"])
 
 
 async def two_backups(run: Run) -> None:
@@ -120,7 +152,12 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "stopped": ("running", on_vm("Stop")),
     "paused": ("running", on_vm("Pause")),
     "destroyed": ("running", on_vm("Delete")),
+    "with_data": ("attached", with_data),
+    "with_snapshots": ("with_data", with_snapshots),
+    "stopped_with_snapshots": ("with_snapshots", on_vm("Stop")),
+    "volume_deleted": ("with_data", volume_deleted),
     "image_deleted": ("parts", image_deleted),
+    "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),
     "uploading": ("parts", uploading),
 }

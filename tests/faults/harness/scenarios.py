@@ -9,6 +9,7 @@ from typing import Any
 from agents.simulator.world import Vm
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
+from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 Act = Callable[[Run], Awaitable[str]]
@@ -69,6 +70,15 @@ async def strays(run: Run) -> str:
     return await run.submit("stop_stray_vm_instance", uuid, {"host_uuid": host.uuid})
 
 
+async def drops(run: Run) -> str:
+    """The image in the cache of the only host that has one."""
+    for host in run.hosts.values():
+        for cached in run.lake.fold.companion(ImageCache, host.uuid).cached_images:  # type: ignore[arg-type]
+            args = {"primary_storage_uuid": cached.primary_storage_uuid, "name": cached.name}
+            return await run.submit("drop_cached_image", host.uuid, args)
+    raise AssertionError("no host has a cached image")
+
+
 async def dies(run: Run) -> str:
     """A guest ends by itself, and its host is asked."""
     uuid = run.names["vm"]
@@ -116,6 +126,9 @@ SCENARIOS = [
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),
+    Scenario("clean_up_cache", "clean_up_image_cache", "garbage", calls(
+        "CleanUpImageCacheOnPrimaryStorage", uuid="$storage")),
+    Scenario("drop_cached_image", "drop_cached_image", "garbage", drops),
     Scenario("drop_upload", "drop_image_upload", "uploading", calls("DeleteImage", uuid="$upload")),
     Scenario("create_vm", "create_vm_instance", "attached", creates()),
     Scenario("create_stopped_vm", "create_vm_instance", "running", creates(strategy="create_stopped")),
@@ -127,6 +140,21 @@ SCENARIOS = [
     Scenario("resume_vm", "resume_vm_instance", "paused", calls("ResumeVmInstance", **_vm)),
     Scenario("delete_vm", "destroy_vm_instance", "running", calls("DeleteVmInstance", **_vm)),
     Scenario("expunge_vm", "expunge_vm_instance", "destroyed", calls("ExpungeVmInstance", **_vm)),
+    Scenario("create_vm_with_data", "create_vm_instance", "attached", creates(data_disk_sizes=[GIB, GIB])),
+    Scenario("create_volume", "create_data_volume", "with_data", calls(
+        "CreateDataVolume", name="new", disk_size=GIB, primary_storage_uuid="$storage")),
+    Scenario("attach_record", "attach_data_volume", "with_data", calls(
+        "AttachDataVolumeToVm", volume_uuid="$record", vm_instance_uuid="$vm")),
+    Scenario("detach_volume", "detach_data_volume", "with_data", calls("DetachDataVolumeFromVm", uuid="$data")),
+    Scenario("resize_volume", "resize_volume", "with_data", calls("ResizeDataVolume", uuid="$data", size=2 * GIB)),
+    Scenario("expunge_volume", "expunge_volume", "volume_deleted", calls("ExpungeDataVolume", uuid="$free")),
+    Scenario("snapshot_vm", "create_volume_snapshots", "with_data", calls(
+        "CreateVolumeSnapshotGroup", vm_instance_uuid="$vm", name="g")),
+    Scenario("revert_volume", "revert_volumes", "stopped_with_snapshots", calls(
+        "RevertVolumeFromSnapshot", uuid="$s1")),
+    Scenario("delete_snapshot", "delete_volume_snapshot", "with_snapshots", calls(
+        "DeleteVolumeSnapshot", uuid="$s2")),
+    Scenario("delete_newest", "delete_volume_snapshot", "with_snapshots", calls("DeleteVolumeSnapshot", uuid="$s3")),
     Scenario("read_vm", "read_vm_instance", "running", dies),
     Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Compares what hosts say of VMs with what is recorded, and records what is really so (behaviours 1, user-ask 8).
 
-A report says nothing of a VM that a job is at work on: the job will say. Any other difference is looked at by a job
-of the VM's own, since what a host listed may be older than an operation that has just ended; only a VM of which
+A report says nothing of a VM whose state a job is at work on: the job will say. Any other difference is looked at by
+a job of the VM's own, since what a host listed may be older than an operation that has just ended; only a VM of which
 nothing is known is believed at once.
 """
 
@@ -25,6 +25,17 @@ from zcloud.processes.infrastructure.prepare import ON_SEEN
 from zcloud.v1.agent_pb2 import HostInventory
 from zcloud.v1.vm_instance_task_pb2 import ReadVmResult, ReadVmTask, StopVmTask
 
+# Jobs of a VM that leave its state alone.
+ASIDE = frozenset(
+    {
+        "attach_data_volume",
+        "detach_data_volume",
+        "resize_volume",
+        "create_volume_snapshots",
+        "delete_volume_snapshot",
+        "revert_volumes",
+    }
+)
 GONE = "its host does not have it any more"
 
 
@@ -76,7 +87,9 @@ async def consider(unit: Unit, host: Host, it: Machine, state: VmState, reason: 
     recorded = it.status.state
     here = it.status.host_uuid == host.uuid
     alive = state is not VmState.STOPPED
-    if queue.jobs or recorded in INTERMEDIATE or (recorded is state and (here or not alive)):
+    if recorded in INTERMEDIATE or (recorded is state and (here or not alive)):
+        return
+    if queue.jobs and not await _aside(unit, queue):
         return
     if recorded is VmState.DESTROYED:
         if alive:
@@ -85,6 +98,11 @@ async def consider(unit: Unit, host: Host, it: Machine, state: VmState, reason: 
         await found(unit, it, state, reason, host)
     elif alive or here:
         await submit(unit, "read_vm_instance", it.vm, {"host_uuid": host.uuid, "reason": reason})
+
+
+async def _aside(unit: Unit, queue: JobQueue) -> bool:
+    """The jobs at work and in wait are about volumes: they will not say what the VM does, so somebody has to look."""
+    return all([(await unit.get(Job, uuid)).workflow in ASIDE for uuid in queue.jobs])
 
 
 async def ask(unit: Unit, job: Job) -> Task:
