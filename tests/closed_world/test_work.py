@@ -34,6 +34,8 @@ NO_UNDO = {
     "read_vm_instance.read": "only asks",
     "sweep": "removes what is nothing's any more",
     "drop_image_upload.discard": "deletes: what is gone stays gone",
+    "clean_up_image_cache.collect": "deletes: what is gone stays gone",
+    "drop_cached_image.remove": "deletes: what is gone stays gone",
     "stop_stray_vm_instance.stop": "what runs where it should not is stopped, whatever becomes of the job",
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",

@@ -1,4 +1,4 @@
-"""What workflows of VMs are given to bring an image to a host, on a real backup storage (IMG-02, IMG-10)."""
+"""What brings an image to a host, on a real backup storage, and what removes it there (IMG-02, IMG-10)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import pytest
 from agents.node.private_sshd import PrivateSshd
 from tests.agents.storage.images import raw
 from tests.api.storage.world import add_storage, allow, image_of
-from tests.support.cloud import add_simulator, host_connected, running_node, simulated_hosts, simulator_cluster
+from tests.support.cloud import add_simulator, host_connected, running_node, simulated_hosts, simulator_cluster, until
 from zcloud.domain.infrastructure.host import Host
+from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.volume import Volume
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Reason, Refused
 from zcloud.kernel.unit import Unit
 from zcloud.processes.storage.image_cache import cache_path, cache_task, cached
+from zcloud.processes.storage.image_cache_collection import ImageCacheCollection
 from zcloud.v1.image_task_pb2 import CacheImageResult
 
 pytestmark = pytest.mark.real
@@ -73,5 +76,44 @@ def test_an_image_is_fetched_once_and_outlives_its_storage(tmp_path: Path, sshd:
                 assert await within(path) == task.args.cache_path
                 await api.call("ChangeBackupStorageState", uuid=backup.uuid, state_event="disable")
                 assert await within(cache_task) is None
+                await api.call("ChangeBackupStorageState", uuid=backup.uuid, state_event="enable")
+
+                # it stays while the image is there, and then while a volume rests on it
+                volumes: list[str] = []
+
+                async def rest(unit: Unit, found: Image, storage: PrimaryStorage, host_uuid: str) -> None:
+                    volume = await unit.new(Volume)
+                    volume.create_root(
+                        vm_instance_uuid="a" * 32, vm_name="v", zone_uuid=zone, image_uuid=found.uuid, size=1 << 20
+                    )
+                    await allocation.claim(unit, storage, await unit.get(Host, host_uuid), volume.uuid, 1 << 20)
+                    volumes.append(volume.uuid)
+
+                async def leave(unit: Unit) -> None:
+                    storage = await unit.get(PrimaryStorage, local.inventory.uuid)
+                    await allocation.release(unit, storage, await unit.get(Host, host.host_uuid), volumes[0])
+
+                async def clean_up() -> str:
+                    answer = await api.done("CleanUpImageCacheOnPrimaryStorage", uuid=local.inventory.uuid)
+                    return str(answer.job_uuid)
+
+                assert await clean_up() == ""
+                await within(rest)
+                await api.call("DeleteImage", uuid=image.uuid)
+                assert await clean_up() == ""
+                await api.done("ExpungeImage", uuid=image.uuid)
+                assert await clean_up() == ""
+                await api.node.cloud.decide(Context(), leave)
+                host.world.cache[task.args.cache_path] = image.actual_size
+                watch = next(w for w in api.node.watches if isinstance(w, ImageCacheCollection))
+                await watch.look()
+
+                async def empty() -> bool:
+                    return not host.world.cache
+
+                await until(empty)
+                assert await clean_up() == ""
+                shown = (await api.call("GetPrimaryStorage", uuid=local.inventory.uuid)).inventory
+                assert shown.available_capacity == shown.total_capacity
 
     asyncio.run(main())

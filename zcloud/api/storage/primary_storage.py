@@ -16,6 +16,7 @@ from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
+from zcloud.processes.storage.image_cache_collection import clean_up
 from zcloud.processes.storage.local_storage import detach
 
 
@@ -89,3 +90,11 @@ async def _must_hold_no_volumes(unit: Unit, storage: PrimaryStorage, hosts: list
         named = ", ".join(volumes[:10])
         text = f'primary storage "{storage.name}" holds {len(volumes)} volumes of VMs there ({named}); expunge them'
         raise precondition(Reason.STILL_IN_USE, text, volumes=len(volumes))
+
+
+@command("CleanUpImageCacheOnPrimaryStorage")
+async def clean_up_image_cache(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """At once what is done at intervals anyway (IMG-02)."""
+    storage = await unit.usable(PrimaryStorage, request.uuid)
+    await clean_up(unit, storage)
+    return storage

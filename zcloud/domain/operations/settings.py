@@ -142,6 +142,13 @@ KNOWN: list[Setting] = [
         _number(0, 10_000),
     ),
     Setting("backupStorage", "reservedCapacity", "1G", "Bytes that images leave free on a backup storage.", _size),
+    Setting(
+        "primaryStorage",
+        "imageCache.garbageCollector.interval",
+        "86400",
+        "Seconds between two looks for cached images that are gone and that no volume rests on.",
+        _SECONDS,
+    ),
     Setting("primaryStorage", "reservedCapacity", "1G", "Bytes that volumes leave free on a primary storage.", _size),
     Setting(
         "image",

@@ -89,6 +89,13 @@ async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: 
         await release(unit, storage, host, image_key(image))
 
 
+async def claim_again(unit: Unit, storage: PrimaryStorage, host: Host, key: str) -> None:
+    """Write the same claim once more: a decision that has read the books is then in conflict with all that claim."""
+    share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
+    if share is not None and key in share.claims:
+        await _take(unit, storage, host, key, share.claims[key])
+
+
 async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Image, path: str, size: int) -> None:
     """The image lies in the cache: a fact, which is booked whether or not there was thought to be room."""
     books = await unit.companion(HostStorage, host)

@@ -1,7 +1,7 @@
 """Image cache: which images lie on which primary storage of a host, ready for volumes to be made from them (IMG-02).
 
 An image that is expunged stays usable where it is cached, since volumes are made on top of the cached file; a cached
-image that nothing rests on any more is garbage: drop() is where its collection ends.
+image that nothing rests on any more is garbage: its collection begins with begin_drop() and ends with drop().
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class ImageCache(Companion, of="host", role="image_cache"):
     """The cached images of one host."""
 
     cached_images: tuple[CachedImage, ...] = ()
+    # Whose files are being removed: nothing may count on them any more.
+    dropping: tuple[CachedImage, ...] = ()
 
     class Cached(Event):
         """An image has arrived."""
@@ -52,6 +54,49 @@ class ImageCache(Companion, of="host", role="image_cache"):
                 c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) != gone
             )
 
+            aggregate.dropping = tuple(c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) != gone)
+
+    class DropBegun(Event):
+        """Nothing needs it; its file is to be removed."""
+
+        primary_storage_uuid: str
+        name: str
+
+        def apply(self, aggregate: Any) -> None:
+            one = (self.primary_storage_uuid, self.name)
+            going = (c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) == one)
+            aggregate.dropping = (*aggregate.dropping, *going)
+            aggregate.cached_images = tuple(
+                c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) != one
+            )
+
+    class DropAborted(Event):
+        """Its file could not be removed; another collection will."""
+
+        primary_storage_uuid: str
+        name: str
+
+        def apply(self, aggregate: Any) -> None:
+            one = (self.primary_storage_uuid, self.name)
+            back = (c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) == one)
+            aggregate.cached_images = (*aggregate.cached_images, *back)
+            aggregate.dropping = tuple(c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) != one)
+
+    def going(self, primary_storage_uuid: str, name: str) -> CachedImage | None:
+        """The cached image whose file is being removed, if it is."""
+        found = (c for c in self.dropping if (c.primary_storage_uuid, c.name) == (primary_storage_uuid, name))
+        return next(found, None)
+
+    def begin_drop(self, primary_storage_uuid: str, name: str) -> None:
+        """The caller has found that nothing needs it."""
+        if self.find(primary_storage_uuid, name) is not None:
+            self.trigger(self.DropBegun(primary_storage_uuid=primary_storage_uuid, name=name))
+
+    def abort_drop(self, primary_storage_uuid: str, name: str) -> None:
+        """Its file is still there."""
+        if self.going(primary_storage_uuid, name) is not None:
+            self.trigger(self.DropAborted(primary_storage_uuid=primary_storage_uuid, name=name))
+
     def find(self, primary_storage_uuid: str, name: str) -> CachedImage | None:
         """The cached image, if there is one."""
         for cached in self.cached_images:
@@ -66,11 +111,11 @@ class ImageCache(Companion, of="host", role="image_cache"):
 
     def drop(self, primary_storage_uuid: str, name: str) -> None:
         """The file is gone; its room is given back by the caller, in the same append."""
-        if self.find(primary_storage_uuid, name) is not None:
+        if self.find(primary_storage_uuid, name) or self.going(primary_storage_uuid, name):
             self.trigger(self.Dropped(primary_storage_uuid=primary_storage_uuid, name=name))
 
     def forget_storage(self, primary_storage_uuid: str) -> None:
         """The storage is no longer the host's."""
-        for cached in self.cached_images:
+        for cached in (*self.cached_images, *self.dropping):
             if cached.primary_storage_uuid == primary_storage_uuid:
                 self.drop(primary_storage_uuid, cached.name)
