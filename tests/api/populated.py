@@ -70,6 +70,7 @@ async def populated(directory: Path, sshd: PrivateSshd) -> AsyncIterator[Populat
             made.add("vm_instance", found.uuid)
             made.add("job", vm.job_uuid)
             made.add("volume", found.root_volume_uuid)
+            await _snapshots(made, found.uuid)
             made.add("account", owner_uuid)
             await _tags(made)
             sessions = await owner.call("QuerySession")
@@ -107,6 +108,17 @@ async def _storage(made: Populated, directory: Path, sshd: PrivateSshd) -> None:
     disk = qcow2(directory / "disk.qcow2")
     image = await made.owner.done("AddImage", name="image of the owner", url=f"file://{disk}", format="qcow2")
     made.add("image", image.inventory.uuid)
+
+
+async def _snapshots(made: Populated, vm: str) -> None:
+    group = await made.owner.done("CreateVolumeSnapshotGroup", vm_instance_uuid=vm, name="all of it")
+    made.add("volume_snapshot_group", group.inventory.uuid)
+    made.add("volume_snapshot", group.inventory.members[0].volume_snapshot_uuid)
+    trees = await made.owner.call("QueryVolumeSnapshotTree")
+    made.add("volume_snapshot_tree", trees.inventories[0].uuid)
+    disks = (await made.admin.call("CreateDiskOffering", name="disk", disk_size=1 << 30)).inventory
+    made.add("disk_offering", disks.uuid)
+    await made.admin.call("ShareResource", resource_uuids=[disks.uuid], account_uuids=[made.owner_uuid])
 
 
 async def _network(made: Populated) -> None:

@@ -25,6 +25,7 @@ RPCS = [rpc for name, rpc in sorted(rpcs().items()) if rpc.access != o.ACCESS_AG
 # Kinds that the owner of a VM has, or that are shared with it; and parts of these.
 OWNED = (
     "account",
+    "disk_offering",
     "image",
     "instance_offering",
     "ip_range",
@@ -36,6 +37,9 @@ OWNED = (
     "user_tag",
     "vm_instance",
     "volume",
+    "volume_snapshot",
+    "volume_snapshot_group",
+    "volume_snapshot_tree",
 )
 # What ends the session of the caller, or shows nothing of others.
 OWN_SESSION = ("LogOut", "RenewSession", "LogInByAccount")
