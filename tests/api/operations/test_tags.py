@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from projections.query.zstack import translate
+from tests.api.compute.ground import Ground, on_ground
 from tests.support.cloud import Api, ApiError, running_node
 
 
@@ -151,3 +152,22 @@ def test_what_is_refused(tmp_path: Path) -> None:
             assert (await refusal(api, "DeleteTag", uuid=zone)).code == "NOT_FOUND"
 
     asyncio.run(main())
+
+
+def test_a_backup_storage_is_tagged_as_in_the_seed(tmp_path: Path) -> None:
+    """BS-21: CreateUserTag tag=lab1 resourceType=BackupStorageVO; found as what it is and as what that extends."""
+
+    async def body(here: Ground) -> None:
+        api = here.api
+        made = await api.call("CreateUserTag", tag="lab1", resource_type="BackupStorageVO", resource_uuid=here.backup)
+        assert (made.inventory.resource_kind, made.inventory.resource_uuid) == ("backup_storage", here.backup)
+        for rpc in ("QueryBackupStorage", "QuerySftpBackupStorage"):
+            assert await names(api, rpc, "tag = lab1") == ["sftp"]
+            assert await names(api, rpc, "NOT tag = lab1") == []
+        assert await names(api, "QueryImage", "backup_storages.tag = lab1") == ["linux"]
+        wrong = await refusal(
+            api, "CreateUserTag", tag="x", resource_type="SftpBackupStorageVO", resource_uuid=here.storage
+        )
+        assert wrong.code == "NOT_FOUND"
+
+    on_ground(tmp_path / "data", body)
