@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cloud import Api, ApiError, running_node, until
+from tests.support.cloud import Api, ApiError, ServerProcess, running_node, until
 from tests.support.receiver import Receiver
 from zcloud.api import webhook_delivery
 
@@ -320,3 +320,33 @@ def test_the_document_says_what_is_sent() -> None:
     assert space["is_ours"](SECRET, headers, body, now=1700000100)
     assert not space["is_ours"](SECRET, headers, body, now=1700009999)
     assert not space["is_ours"](SECRET, headers, body + b" ", now=1700000100)
+
+
+def test_no_gap_when_the_node_is_killed(tmp_path: Path, receiver: Receiver) -> None:
+    """As a power cut would: what was sent since the place was last kept may come twice, and nothing is left out."""
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    try:
+        admin = server.admin
+        admin.call("UpdateGlobalConfig", category="webhook", name="allowedNetworks", value="127.0.0.0/8")
+        wanted = {"types": ["zone.Created"]}
+        admin.call("CreateWebhook", name="hook", url=receiver.url, secret=SECRET, filter=wanted, batch_size=3)
+        receiver.delay = 0.1
+        for n in range(12):
+            admin.call("CreateZone", name=f"z{n}")
+        asyncio.run(taken(receiver, 3))
+        server.kill()
+        before = len(receiver.events())
+        receiver.delay = 0.0
+        server.start()
+        server.admin.call("CreateZone", name="z12")
+
+        async def last() -> bool:
+            return "z12" in [event["data"]["name"] for event in receiver.events()]
+
+        asyncio.run(until(last))
+    finally:
+        server.stop()
+    assert before < 12
+    names = [event["data"]["name"] for event in receiver.events()]
+    assert list(dict.fromkeys(names)) == [f"z{n}" for n in range(13)]
