@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from projections.projector import Projector
+from zcloud.kernel.errors import Refused
 from zcloud.kernel.log import Log
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,11 @@ class ThreadFollower(Follower):
                     more = await loop.run_in_executor(self._thread, self.projector.advance)
                 else:
                     more = await loop.run_in_executor(self._thread, self.projector.watch, self._log.head)
-            except Exception:
-                log.exception("the read models could not be written; trying again")
+            except Exception as error:
+                if isinstance(error, Refused):
+                    log.warning("the read models are written later: %s", error.message)
+                else:
+                    log.exception("the read models could not be written; trying again")
                 await asyncio.sleep(RETRY_SECONDS)
                 with contextlib.suppress(Exception):  # as long as the store is away
                     await loop.run_in_executor(self._thread, self.projector.resume)

@@ -22,6 +22,7 @@ import zcloud.kernel
 from projections.engine import open_engine
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
+from zcloud.kernel.errors import Refused
 from zcloud.kernel.store import open_store
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,11 @@ def _follow(projector: Projector, head: int, *, writes: bool) -> None:
                 projector.advance()
             else:
                 projector.watch(head)
-        except Exception:
-            log.exception("the read models could not be written; trying again")
+        except Exception as error:
+            if isinstance(error, Refused):
+                log.warning("the read models are written later: %s", error.message)
+            else:
+                log.exception("the read models could not be written; trying again")
             time.sleep(RETRY_SECONDS)
             try:
                 projector.resume()

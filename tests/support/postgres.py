@@ -22,7 +22,9 @@ USER = "postgres"
 class PostgresCluster:
     """One server on this machine. initdb refuses root, so everything runs as postgres."""
 
-    def __init__(self) -> None:
+    def __init__(self, primary: PostgresCluster | None = None, *, settings: str = "") -> None:
+        """primary: whose standby this one is, until it is promoted. settings: more of them, as -c name=value."""
+        self._settings = settings
         # Not below pytest's directories: only who runs the tests may enter those.
         self._directory = Path(tempfile.mkdtemp(prefix="zcloud-pg-", dir="/tmp"))
         self._data = self._directory / "data"
@@ -31,9 +33,11 @@ class PostgresCluster:
         if os.getuid() == 0:
             user = pwd.getpwnam(USER)
             os.chown(self._directory, user.pw_uid, user.pw_gid)
-        self._run(
-            "initdb", "-D", self._data, "-A", "trust", "-U", USER, "--no-sync", "-N", "-E", "UTF8", "--locale=C.UTF-8"
-        )
+        if primary is None:
+            self._run("initdb", "-D", self._data, "-A", "trust", "-U", USER, "-N", "-E", "UTF8", "--locale=C.UTF-8")
+        else:
+            source = f"host=127.0.0.1 port={primary.port} user={USER} application_name=standby"
+            self._run("pg_basebackup", "-D", self._data, "-d", source, "-R", "-X", "stream", "-c", "fast", "-N")
         self.start()
 
     def _run(self, program: str, *argv: object) -> None:
@@ -49,8 +53,17 @@ class PostgresCluster:
     def start(self) -> None:
         """Serve; after kill() what was committed is recovered first."""
         options = f"-p {self.port} -c unix_socket_directories= -c listen_addresses=127.0.0.1 -c max_connections=60"
-        options += " -c shared_buffers=64MB -c log_min_messages=fatal"
+        options += f" -c shared_buffers=64MB -c log_min_messages=fatal {self._settings}"
         self._run("pg_ctl", "-D", self._data, "-o", options, "-w", "-l", self._directory / "log", "start")
+
+    def promote(self) -> None:
+        """A standby writes from now on."""
+        self._run("pg_ctl", "-D", self._data, "-w", "promote")
+
+    def in_step(self) -> bool:
+        """Whether a standby confirms every commit of this one."""
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            return bool(connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").fetchall())
 
     @property
     def _postmaster(self) -> int:

@@ -1,0 +1,85 @@
+"""A synchronous pair of PostgreSQL servers under load: the first dies, the second is promoted (ARC-14, MN-02)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.stores.test_postgres import insist
+from tests.support.cloud import Api, ApiError, running_node, until
+from tests.support.postgres import USER, PostgresCluster
+
+CALLS, CALLERS = 300, 10
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[PostgresCluster, PostgresCluster]]:
+    """The second has every commit that the first has confirmed."""
+    first = PostgresCluster(settings="-c synchronous_standby_names=*")
+    try:
+        second = PostgresCluster(first)
+        try:
+            for _ in range(200):
+                if first.in_step():
+                    break
+                time.sleep(0.05)
+            yield first, second
+        finally:
+            second.remove()
+    finally:
+        first.remove()
+
+
+@pytest.mark.real
+def test_nothing_that_was_answered_is_lost(pair: tuple[PostgresCluster, PostgresCluster], tmp_path: Path) -> None:
+    """The address names both servers; the one that writes is used. What was ambiguous is answered as it is stored."""
+    first, second = pair
+    database = first.database().rpartition("/")[2]
+    address = f"postgresql://{USER}@127.0.0.1:{first.port},127.0.0.1:{second.port}/{database}"
+
+    async def run() -> None:
+        async with running_node(tmp_path, address) as api:
+            answers: dict[int, Any] = {}
+
+            async def caller(first_call: int) -> None:
+                for n in range(first_call, CALLS, CALLERS):
+                    answers[n] = (await insist(api, f"key-{n}", name=f"zone {n}"))[0].inventory
+
+            began = asyncio.gather(*(caller(n) for n in range(CALLERS)))
+
+            async def under_way() -> bool:
+                return api.node.cloud.log.head > 60
+
+            await until(under_way)
+            await asyncio.to_thread(first.kill)
+            assert len(answers) < CALLS - CALLERS, "too little was under way"
+            refused = await asyncio.gather(*(_refused_within_seconds(api, n) for n in range(3)))
+            assert refused == [True] * 3
+            await asyncio.to_thread(second.promote)
+            await began
+            found = {z.uuid: z for z in (await api.call("QueryZone", page_size=1000)).inventories}
+            assert found == {z.uuid: z for z in answers.values()}
+            for n in range(0, CALLS, 50):
+                assert (await insist(api, f"key-{n}", name=f"zone {n}"))[0].inventory == answers[n]
+            records = api.node.recorder.read_all(0, 10_000)
+            assert [r.position for r in records] == list(range(1, len(records) + 1))
+            assert len([r for r in records if r.topic == "zone.Created"]) == CALLS
+            store: Any = (await api.call("QueryManagementNode")).store
+            assert (store.kind, store.well) == ("postgresql", True)
+
+    asyncio.run(run())
+
+
+async def _refused_within_seconds(api: Api, n: int) -> bool:
+    """While nobody writes, a caller is told so, soon, and not kept."""
+    try:
+        async with asyncio.timeout(15):
+            await api.call("CreateZone", name=f"lost {n}")
+    except ApiError as error:
+        return (error.code, error.reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+    return False
