@@ -129,6 +129,36 @@ def test_a_target_in_the_recycle_bin_waits_and_one_that_is_gone_is_none(tmp_path
     on_ground(tmp_path, body)
 
 
+def test_a_target_that_changed_hands_waits_and_jobs_go_with_their_account(tmp_path: Path) -> None:
+    async def body(here: Ground) -> None:
+        api = here.api
+        account, tenant = await api.account("tenant")
+        vm = (await here.create()).uuid
+        made = await scheduler(api, **RARELY)
+        work = await job(api, vm, type="stop_vm", action="", arguments="", scheduler_uuids=[made.uuid])
+        await api.call("ChangeResourceOwner", resource_uuid=vm, account_uuid=account)
+
+        async def disabled() -> Any:
+            found = await get(api, work.uuid)
+            return found if state_of(found) == "DISABLED" else None
+
+        assert "another account" in (await until(disabled)).targets[0].note
+        theirs = await scheduler(tenant, **RARELY)
+        order = {"name": "j", "type": "stop_vm", "resource_uuids": [vm], "scheduler_uuids": [theirs.uuid]}
+        await tenant.call("CreateSchedulerJob", **order)
+        await api.call("AttachSchedulerJobToScheduler", scheduler_job_uuid=work.uuid, scheduler_uuid=theirs.uuid)
+        await api.done("DeleteAccount", uuid=account, delete_mode="enforcing")
+
+        async def gone() -> bool:
+            return not (await api.call("QuerySchedulerJob")).inventories
+
+        await until(gone)  # theirs with the account, and the other with its only target
+        left = (await api.call("QueryScheduler")).inventories
+        assert [(s.uuid, list(s.scheduler_job_uuids)) for s in left] == [(made.uuid, [])]
+
+    on_ground(tmp_path, body)
+
+
 def test_a_failed_call_is_made_again_with_growing_pauses_and_then_no_more(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         clock = turn(api)

@@ -30,7 +30,7 @@ from zcloud.kernel.errors import Reason, invalid, precondition
 from zcloud.kernel.resource import State
 from zcloud.kernel.unit import Unit
 from zcloud.processes.operations.scheduling.opening import enabled_jobs, open_occurrence
-from zcloud.processes.operations.scheduling.targets import detach
+from zcloud.processes.operations.scheduling.targets import let_go
 from zcloud.v1 import scheduler_pb2 as pb
 
 RULE = (
@@ -116,11 +116,7 @@ async def _planned(unit: Unit, scheduler: Scheduler) -> Scheduler:
 async def delete_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
     """Its jobs are only detached, and may join others (SCH-03)."""
     scheduler = await unit.get(Scheduler, request.uuid)
-    attached = await unit.companion(SchedulerAttachments, scheduler)
-    for uuid in attached.scheduler_job_uuids:
-        job = await unit.find(SchedulerJob, uuid)
-        if job is not None:
-            await detach(unit, scheduler, job)
+    await let_go(unit, scheduler)
     scheduler.remove()
     return scheduler
 

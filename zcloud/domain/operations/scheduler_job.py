@@ -111,6 +111,12 @@ class SchedulerJob(Switched, kind="scheduler_job"):
         targets: tuple[JobTarget, ...]
 
     @property
+    def acts_as(self) -> Actor:
+        """Whose rights a run has: its maker's, as long as they are of the account that owns the job."""
+        own = self.made_by.account_uuid == self.account_uuid
+        return self.made_by if own else Actor(account_uuid=self.account_uuid)
+
+    @property
     def enabled_targets(self) -> tuple[JobTarget, ...]:
         """Those that take part in a run."""
         return tuple(t for t in self.targets if t.state is State.ENABLED)

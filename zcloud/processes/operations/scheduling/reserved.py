@@ -78,7 +78,7 @@ async def _remove(cloud: Cloud, occurrence: SchedulerOccurrence, job: SchedulerJ
         field="uuid",
         target=uuid,
         arguments="",
-        made_by=job.made_by,
+        made_by=job.acts_as,
         source=f"scheduler:{occurrence.scheduler_uuid}",
         request_id=derive(occurrence.uuid, "remove", uuid),
         reason=f'scheduled job "{job.name}" keeps the newest {job.reserved_snapshots}',

@@ -155,7 +155,7 @@ class Running:
             field=job.target_field,
             target=target.target_uuid,
             arguments=job.arguments,
-            made_by=job.made_by,
+            made_by=job.acts_as,
             source=source_of(occurrence),
             request_id=derive(occurrence.uuid, target.target_uuid, str(target.attempts)),
             reason=f'scheduled job "{job.name}"',

@@ -9,6 +9,7 @@ from zcloud.domain.operations.scheduler_job import JobTarget, SchedulerJob, Sche
 from zcloud.kernel.aggregate import companions_of
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
+from zcloud.processes.operations.deletion import on_delete
 
 GONE, IN_BIN, OTHER_OWNER = "TARGET_GONE", "TARGET_IN_RECYCLE_BIN", "TARGET_CHANGED_OWNER"
 # How kinds say that a resource is in the recycle bin, or on its way there or out of the world.
@@ -49,12 +50,30 @@ async def follow(unit: Unit, job: SchedulerJob, target: JobTarget) -> tuple[str,
 
 async def remove(unit: Unit, job: SchedulerJob) -> None:
     """The job goes; schedulers forget it, and what it has made is kept."""
+    await forget_job(unit, job)
+    job.remove()
+
+
+@on_delete("scheduler_job")
+async def forget_job(unit: Unit, job: Resource) -> None:
+    """Also when it goes with its account."""
+    assert isinstance(job, SchedulerJob)
     schedulers = await unit.companion(SchedulerJobSchedulers, job)
     for uuid in schedulers.scheduler_uuids:
         scheduler = await unit.find(Scheduler, uuid)
         if scheduler is not None:
             await detach(unit, scheduler, job)
-    job.remove()
+
+
+@on_delete("scheduler")
+async def let_go(unit: Unit, scheduler: Resource) -> None:
+    """A scheduler goes; its jobs may join others (SCH-03)."""
+    assert isinstance(scheduler, Scheduler)
+    attached = await unit.companion(SchedulerAttachments, scheduler)
+    for uuid in attached.scheduler_job_uuids:
+        job = await unit.find(SchedulerJob, uuid)
+        if job is not None:
+            await detach(unit, scheduler, job)
 
 
 async def attach(unit: Unit, scheduler: Scheduler, job: SchedulerJob) -> None:
