@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -56,6 +57,19 @@ class _Part:
         self._digest.update(chunk)
         self.size += len(chunk)
 
+    def _write(self, chunk: bytes) -> None:
+        """What others have written meanwhile may have filled the disk."""
+        try:
+            self._file.write(chunk)
+            self._file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            left = free_space(os.path.dirname(self._path))
+            text = f"the disk of the backup storage is full: {left} bytes are left after {self.size} of {self._what}"
+            raise HelperError("NO_SPACE", text) from None
+        self._add(chunk)
+
     def _restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
@@ -81,8 +95,7 @@ class _Part:
             if not chunk:
                 break
             self.check_room(self.size + len(chunk))
-            self._file.write(chunk)
-            self._add(chunk)
+            self._write(chunk)
             if self._rate:
                 ahead = (self.size - before) / self._rate - (time.monotonic() - began)
                 time.sleep(max(0.0, ahead))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import subprocess
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.node.private_sshd import PrivateSshd
+from tests.agents.storage.images import raw
 from tests.api.storage.world import access, add_storage, allow, storage_of
 from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.sshd import running_sshd
@@ -333,5 +335,82 @@ def test_a_transfer_whose_connection_is_lost_goes_on_where_it_was(tmp_path: Path
             assert job.state == job.STATE_SUCCEEDED, job
             assert [tag for _, tag in ranges] == [None, '"one"']
             assert ranges[1][0] >= 1 << 20
+
+    in_cloud(tmp_path, body)
+
+
+def test_deletion_of_one_that_is_away(tmp_path: Path) -> None:
+    """BS-16: Permissive fails and keeps all, Enforcing gives the copies up; images with a copy elsewhere live on."""
+    source = raw(tmp_path / "disk.raw")
+
+    async def body(api: Api) -> None:
+        await allow(api, networks="", paths=str(tmp_path))
+        with running_sshd(tmp_path / "sshd") as server, running_sshd(tmp_path / "other") as other:
+            away = (await add_storage(api, server, tmp_path / "store", "away")).uuid
+            here = (await add_storage(api, other, tmp_path / "here", "here")).uuid
+            fields = {"url": f"file://{source}", "format": "raw", "platform": "linux", "backup_storage_uuid": away}
+            only = (await api.done("AddImage", name="only", **fields)).inventory.uuid
+            both = (await api.done("AddImage", name="both", **fields)).inventory.uuid
+            await api.done("CopyImageToBackupStorage", uuid=both, backup_storage_uuid=here)
+            for images, storages in (('image.name = "only"', {away}), ("image.platform = Linux", {away, here})):
+                found = (await api.call("QueryBackupStorage", filter=images)).inventories
+                assert {s.uuid for s in found} == storages, images
+            server.stop()
+            job = await api.wait((await api.call("DeleteBackupStorage", uuid=away)).job_uuid)
+            assert job.state == job.STATE_FAILED
+            kept = (await api.call("QueryImage", filter=f"copies.backup_storage_uuid = {away}")).inventories
+            assert {i.uuid for i in kept} == {only, both}
+            await api.done("DeleteBackupStorage", uuid=away, delete_mode="enforcing")
+            left = (await api.call("QueryImage")).inventories
+            assert [(i.uuid, [c.backup_storage_uuid for c in i.copies]) for i in left] == [(both, [here])]
+
+    in_cloud(tmp_path, body)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up(tmp_path: Path, sshd: PrivateSshd, small: Path) -> None:
+    """BS-07: what does not fit is said with figures, and nothing of it stays."""
+
+    async def body(api: Api) -> None:
+        await allow(api)
+        await api.call("UpdateGlobalConfig", category="backupStorage", name="reservedCapacity", value="0")
+        with running_web() as web:
+            storage = await add_storage(api, sshd, small / "store")
+            assert storage.total_capacity == 16 << 20
+            begun, full = threading.Event(), threading.Event()
+
+            def endless(request: Any) -> None:
+                request.send_response(200)
+                request.end_headers()
+                request.wfile.write(b"\1\2\3\4" * (1 << 20))
+                begun.set()
+                full.wait(60)
+                request.wfile.write(b"\1\2\3\4" * (2 << 20))
+
+            web.answers["/endless"] = endless
+            added = await api.call("AddImage", name="i", url=web.url("/endless"), format="raw")
+            await asyncio.to_thread(begun.wait)
+            await asyncio.to_thread((small / "others").write_bytes, b"x" * (9 << 20))
+            full.set()
+            job = await api.wait(added.job_uuid)
+            assert job.state == job.STATE_FAILED
+            assert "is full" in job.error
+            assert "bytes are left" in job.error
+            assert os.listdir(small / "store" / "images") == []
+            # what is measured at the next connect counts for what comes next
+            await api.done("ReconnectBackupStorage", uuid=storage.uuid)
+            with pytest.raises(ApiError) as refused:
+                await api.call("AddImage", name="u", url="upload://u", format="raw", size=8 << 20)
+            assert (refused.value.code, refused.value.reason) == ("RESOURCE_EXHAUSTED", "NO_STORAGE_AVAILABLE")
+            assert str(8 << 20) in refused.value.message
 
     in_cloud(tmp_path, body)
