@@ -66,6 +66,10 @@ def test_what_one_has_answered_the_other_knows(postgres: PostgresCluster, tmp_pa
             nodes = (await b.call("QueryManagementNode")).inventories
             assert sorted(part for node in nodes for part in node.partitions) == list(range(64))
             assert sum(n.answers for n in nodes) == 1
+            first = await b.call("QueryManagementNode", page_size=1)
+            rest = await a.call("QueryManagementNode", page_size=1, page_token=first.next_page_token)
+            assert [n.name for n in (*first.inventories, *rest.inventories)] == [n.name for n in nodes]
+            assert (first.total, rest.next_page_token) == (2, "")
             assert a.node.authority.pem == b.node.authority.pem
 
     asyncio.run(run())

@@ -12,6 +12,8 @@ from zcloud.kernel.errors import Refused
 from zcloud.kernel.leases import Member
 from zcloud.v1 import management_node_pb2 as pb
 
+PAGE = 100
+
 
 @query("QueryManagementNode")
 async def query_management_node(call: Call, request: pb.QueryManagementNodeRequest) -> pb.QueryManagementNodeResponse:
@@ -22,8 +24,13 @@ async def query_management_node(call: Call, request: pb.QueryManagementNodeReque
         members = await call.node.cluster.members()
     except Refused as refused:
         members, health.well, health.error = call.node.cluster.known, False, refused.message
+    # The token is the last name of the page before.
+    left = sorted((m for m in members if m.name > request.page_token), key=lambda m: m.name)
+    page = left[: request.page_size or PAGE]
     response = pb.QueryManagementNodeResponse(store=health, total=len(members))
-    response.inventories.extend(_node(call, member, health.events) for member in members)
+    response.inventories.extend(_node(call, member, health.events) for member in page)
+    if len(page) < len(left):
+        response.next_page_token = page[-1].name
     return response
 
 
