@@ -50,8 +50,14 @@ class _Sql:
         raise NotImplementedError
 
     def rows(self, after: int, until: int = LAST) -> Iterator[Sequence[Row]]:
-        statement = f"{_SELECT} WHERE position>{self.mark} AND position<={self.mark} ORDER BY position LIMIT {AT_ONCE}"
-        while found := self._all(statement, (after, until)):
+        # By ranges: a planner that knows no statistics sorts all that is left for a LIMIT.
+        between = f"{_SELECT} WHERE position>{self.mark} AND position<={self.mark} ORDER BY position"
+        while True:
+            found = self._all(between, (after, min(after + AT_ONCE, until)))
+            # Nothing there: a gap, which may be wide, or the end.
+            found = found or self._all(f"{between} LIMIT {AT_ONCE}", (after, until))
+            if not found:
+                return
             yield found
             after = int(found[-1][0])
 
