@@ -38,6 +38,8 @@ from zcloud.processes.operations.scheduling.targets import follow
 log = logging.getLogger(__name__)
 # Calls that are made at the same time, so that people's own calls do not wait for them.
 AT_ONCE = 64
+# So few that more may be begun.
+EASY = 16
 # The same call would be refused again.
 FINAL = (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED, Code.ALREADY_EXISTS)
 AGAIN_SECONDS = 5.0
@@ -69,6 +71,11 @@ class Running:
         for driver in drivers:
             driver.cancel()
         await asyncio.gather(*drivers, return_exceptions=True)
+
+    async def eased(self) -> None:
+        """Returns when few are being seen to."""
+        while len(self._drivers) > EASY:
+            await asyncio.wait(list(self._drivers.values()), return_when=asyncio.FIRST_COMPLETED)
 
     def hear(self, records: list[Record]) -> None:
         """What was just written, by whomever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from zcloud.domain.operations.global_config import current
@@ -25,7 +26,9 @@ from zcloud.processes.watch import Watch
 log = logging.getLogger(__name__)
 # The machine's clock may jump while one waits.
 LONGEST_WAIT = 1.0
-AT_ONCE = 200
+AT_ONCE = 100
+# Seconds for which what is due waits so that others need not.
+PATIENCE = 2.0
 # Old runs that are forgotten at one look.
 FORGOTTEN = 10_000
 DAY = 86_400 * SECOND
@@ -92,6 +95,18 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
             await asyncio.gather(*(self._fire(key) for key in keys))
             if len(keys) < AT_ONCE:
                 await self._rest()
+            else:
+                await self._give_way()
+
+    async def _give_way(self) -> None:
+        """Many are due at once: what was begun is carried out and read models follow before more is begun.
+
+        People's queries wait for what was written before them. It is no reason to stand still for long.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self.running.eased()
+                await self.cloud.ports["views"].where("scheduler", uuid="")
 
     async def _rest(self) -> None:
         self._wake.clear()
