@@ -122,7 +122,11 @@ class Projector:
                 return True
             if time.monotonic() > until:
                 log.warning("nobody fills the read models: this node does, from position %d", self.position)
-                return self.advance()
+                try:
+                    return self.advance()
+                except Overtaken:  # by the one that should, or by another that was as impatient
+                    self.resume()
+                    return True
             time.sleep(WATCH_SECONDS)
 
     def resume(self) -> None:

@@ -20,6 +20,8 @@ from zcloud.kernel.transport import Transport
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
+# So many times a task may be refused before that ends the step.
+TRIES = 60
 # After these a job has no task that is pending.
 SETTLED = (
     "job.StepDone",
@@ -32,13 +34,16 @@ SETTLED = (
 
 
 class Relay:
-    """Which job waits for which agent, all jobs of the cloud. send: make the task of a job's intent and send it."""
+    """Which job waits for which agent, all jobs of the cloud.
+
+    send: make the task of a job's intent and send it; and whether a refusal is final.
+    """
 
     def __init__(
         self,
         cloud: Cloud,
         transport: Transport,
-        send: Callable[[str, str], Coroutine[Any, Any, None]],
+        send: Callable[[str, str, bool], Coroutine[Any, Any, None]],
         forget: Callable[[str], None],
     ) -> None:
         self._cloud, self._transport, self._send, self._forget = cloud, transport, send, forget
@@ -92,11 +97,13 @@ class Relay:
         task.add_done_callback(self._sending.discard)
 
     async def _insist(self, job_uuid: str, task_uuid: str) -> None:
+        tries = 0
         while self._open.get(job_uuid, ("",))[0] == task_uuid:
+            tries += 1
             try:
-                await self._send(job_uuid, task_uuid)
-            except Refused as refused:  # the store is away; or the job can't go on, which its driver sees to
-                log.warning("job %s: %s", job_uuid, refused.message)
+                await self._send(job_uuid, task_uuid, tries >= TRIES)
+            except Refused as refused:  # its host is not connected in full yet; or the store is away
+                log.info("job %s: %s", job_uuid, refused.message)
                 await self._cloud.clock.sleep(RETRY_SECONDS)
                 continue
             except Exception:

@@ -15,6 +15,7 @@ from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
+from zcloud.kernel.intent import intend
 from zcloud.kernel.job import Job, JobQueue, JobState, StepState
 from zcloud.kernel.leases import partition_of
 from zcloud.kernel.outcome import facts, fail_step, giving_up, refusal_of, step_of
@@ -23,12 +24,10 @@ from zcloud.kernel.relay import SETTLED, Relay
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.transport import Report, Sending, Transport
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import NODE, Step, SubJob, Task, submit, workflow
+from zcloud.kernel.workflow import NODE, Task, workflow
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
-# The least that an undo is given: past its deadline an operator has to see to it.
-UNDO_SECONDS = 60
 
 
 class Runner:
@@ -154,12 +153,12 @@ class Runner:
         if self._relay is not None:
             self._relay.connected(target)
 
-    async def _send_for(self, job_uuid: str, task_uuid: str) -> None:
-        """Another node's intent, for an agent that is connected here."""
+    async def _send_for(self, job_uuid: str, task_uuid: str, final: bool) -> None:
+        """Another node's intent, for an agent that is connected here: what it wants now is this node's to say."""
         job = await self.cloud.load(job_uuid)
         if not isinstance(job, Job) or job.task_uuid != task_uuid:
             return
-        sending = await self._sending(job)
+        sending = await self._made(job, fenced=False, final=final)
         if sending is not None:
             self._pending[task_uuid] = (job_uuid, sending)
             self.transport.send(sending)
@@ -283,16 +282,8 @@ class Runner:
             self._drive(job.task_uuid)
             await self.ended(job.task_uuid, 3600)
             return
-        try:
-            sending = await self._sending(job)
-        except Refused as refused:
-            if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
-                raise
-            # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
-            await self._record(job.uuid, job.task_uuid, Report(False, None, refused.reason.value, refused.message))
-            return
+        sending = await self._made(job)
         if sending is None:
-            await self._pass_over(job)
             return
         self._pending[job.task_uuid] = (job.uuid, sending)
         failpoint.hit("send.before")
@@ -308,7 +299,25 @@ class Runner:
             error = f"no report of {job.steps[job.index].name} in time: what it did is unknown"
             await self._record(job.uuid, job.task_uuid, Report(False, None, "TIMEOUT", error))
 
-    async def _pass_over(self, job: Job) -> None:
+    async def _made(self, job: Job, *, fenced: bool = True, final: bool = True) -> Sending | None:
+        """The pending task; None when it can't be made, or need not be done any more, and that was written down.
+
+        final: whether what refuses it now is believed to last; else the refusal is raised.
+        """
+        try:
+            sending = await self._sending(job)
+        except Refused as refused:
+            if refused.code in (Code.ABORTED, Code.UNAVAILABLE) or not final:
+                raise
+            # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
+            report = Report(False, None, refused.reason.value, refused.message)
+            await self._record(job.uuid, job.task_uuid, report, fenced=fenced)
+            return None
+        if sending is None:
+            await self._pass_over(job, fenced=fenced)
+        return sending
+
+    async def _pass_over(self, job: Job, *, fenced: bool) -> None:
         """Another job has seen to it since the intent was recorded (two VMs need the same image): nothing is left."""
 
         async def skip(unit: Unit) -> None:
@@ -317,7 +326,8 @@ class Runner:
                 reason = "nothing was left to undo" if now.undoing else ""
                 now.trigger(Job.StepSkipped(index=now.index, undo=now.undoing, reason=reason))
 
-        await self.cloud.decide(await self._context(job.uuid, job.task_uuid), skip, fenced=job.uuid)
+        context = await self._context(job.uuid, job.task_uuid)
+        await self.cloud.decide(context, skip, fenced=job.uuid if fenced else "")
 
     async def _sending(self, job: Job) -> Sending | None:
         """The task of the recorded intent, made again from what is known: the log holds no arguments (no secrets)."""
@@ -348,32 +358,7 @@ class Runner:
                 await flow.fail(unit, job)
                 await self._finish(unit, job, JobState.CANCELED if job.cancel_requested else JobState.FAILED)
             else:
-                await self._dispatch(unit, job, steps[job.index])
-
-    async def _dispatch(self, unit: Unit, job: Job, step: Step) -> None:
-        make = step.undo if job.undoing else step.do
-        task = await make(unit, job) if make is not None else None
-        if task is None:
-            job.trigger(Job.StepSkipped(index=job.index, undo=job.undoing))
-            return
-        seconds = max(step.timeout, UNDO_SECONDS) if job.undoing else step.timeout
-        deadline = unit.now + seconds * SECOND
-        if isinstance(task, SubJob):
-            child = await submit(unit, task.workflow, task.resource, task.args, parent=job.uuid)
-            intent = (child.uuid, task.workflow, f"job:{child.uuid}", task.resource.uuid)
-        else:
-            intent = (self.cloud.ids.new(), type(task.args).__name__, task.target, "")
-        job.trigger(
-            Job.StepDispatched(
-                index=job.index,
-                undo=job.undoing,
-                task_uuid=intent[0],
-                task=intent[1],
-                target=intent[2],
-                subject=intent[3],
-                deadline=deadline,
-            )
-        )
+                await intend(unit, job, steps[job.index])
 
     async def _finish(self, unit: Unit, job: Job, state: JobState) -> None:
         job.trigger(Job.Finished(state=state, error="" if state is JobState.SUCCEEDED else job.error))
