@@ -34,7 +34,7 @@ class _Door(asyncssh.SSHServer):
 
 @contextlib.asynccontextmanager
 async def running_sftp(root: Path) -> AsyncIterator[Sftp]:
-    root.mkdir(exist_ok=True)
+    """Serve a directory that is there."""
     server = await asyncssh.listen(
         "127.0.0.1",
         0,
