@@ -122,13 +122,6 @@ async def garbage(run: Run) -> None:
     await run.done("ExpungeImage", uuid=run.names["image"])
 
 
-async def garbage(run: Run) -> None:
-    """A cached image that is gone, and nothing made from it."""
-    await run.done("ExpungeVmInstance", uuid=run.names["vm"])
-    await run.call("DeleteImage", uuid=run.names["image"])
-    await run.done("ExpungeImage", uuid=run.names["image"])
-
-
 async def two_backups(run: Run) -> None:
     """One more backup storage."""
     fields = {"name": "second", "url": "/zcloud/bs2", "hostname": "second.invalid", **HOST}
@@ -164,7 +157,6 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "stopped_with_snapshots": ("with_snapshots", on_vm("Stop")),
     "volume_deleted": ("with_data", volume_deleted),
     "image_deleted": ("parts", image_deleted),
-    "garbage": ("destroyed", garbage),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),
     "uploading": ("parts", uploading),

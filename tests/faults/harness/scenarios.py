@@ -10,7 +10,6 @@ from agents.simulator.world import Vm
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
 from zcloud.domain.storage.image_cache import ImageCache
-from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 Act = Callable[[Run], Awaitable[str]]
@@ -80,15 +79,6 @@ async def drops(run: Run) -> str:
     raise AssertionError("no host has a cached image")
 
 
-async def drops(run: Run) -> str:
-    """The image in the cache of the only host that has one."""
-    for host in run.hosts.values():
-        for cached in run.lake.fold.companion(ImageCache, host.uuid).cached_images:  # type: ignore[arg-type]
-            args = {"primary_storage_uuid": cached.primary_storage_uuid, "name": cached.name}
-            return await run.submit("drop_cached_image", host.uuid, args)
-    raise AssertionError("no host has a cached image")
-
-
 async def dies(run: Run) -> str:
     """A guest ends by itself, and its host is asked."""
     uuid = run.names["vm"]
@@ -136,9 +126,6 @@ SCENARIOS = [
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),
-    Scenario("clean_up_cache", "clean_up_image_cache", "garbage", calls(
-        "CleanUpImageCacheOnPrimaryStorage", uuid="$storage")),
-    Scenario("drop_cached_image", "drop_cached_image", "garbage", drops),
     Scenario("clean_up_cache", "clean_up_image_cache", "garbage", calls(
         "CleanUpImageCacheOnPrimaryStorage", uuid="$storage")),
     Scenario("drop_cached_image", "drop_cached_image", "garbage", drops),
