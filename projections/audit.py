@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, insert, select
 
+from projections.many import Many
 from projections.schema.tables import TEXT
 from zcloud.kernel.record import Record
 
@@ -18,6 +19,7 @@ events = Table(
     Column("position", BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
+_insert = Many(lambda _: insert(events), ["resource_uuid", "position"])
 
 
 class AuditIndex:
@@ -32,9 +34,7 @@ class AuditIndex:
         metadata.drop_all(connection)
 
     def write(self, connection: Connection, records: Sequence[Record]) -> None:
-        connection.execute(
-            insert(events), [{"resource_uuid": r.resource_uuid, "position": r.position} for r in records]
-        )
+        _insert.execute(connection, [{"resource_uuid": r.resource_uuid, "position": r.position} for r in records])
 
 
 def newest(connection: Connection, uuid: str, limit: int) -> list[int]:

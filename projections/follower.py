@@ -17,6 +17,7 @@ from zcloud.kernel.log import Log
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
+TELL_SECONDS = 0.01
 
 
 class Follower(ABC):
@@ -41,6 +42,7 @@ class Follower(ABC):
     async def reached(self, position: int) -> None:
         """Return when everything up to a position is in the read models."""
         if self.position < position:
+            self._hurry()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((position, future))
             await future
@@ -48,6 +50,9 @@ class Follower(ABC):
     async def caught_up(self) -> None:
         """Return when everything that any node had answered is in the read models."""
         await self.reached(await self._log.newest())
+
+    def _hurry(self) -> None:  # noqa: B027 - who is never slow need not do anything
+        """Somebody waits."""
 
     def _at(self, position: int) -> None:
         self.position = position
@@ -116,11 +121,12 @@ class ProcessFollower(Follower):
         self._arguments = ["--data", str(directory), "--store", store]
         self._worker: asyncio.subprocess.Process | None = None
         self._told = (-1, False)
+        self._telling: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._log.listen(lambda _: self._tell())
+        self._log.listen(lambda _: self._tell_soon())
         self._task = asyncio.get_running_loop().create_task(self._keep(ready), name="follower")
         await ready
 
@@ -137,7 +143,18 @@ class ProcessFollower(Follower):
                 self._worker.kill()
                 await self._worker.wait()
 
+    def _hurry(self) -> None:
+        self._tell()
+
+    def _tell_soon(self) -> None:
+        """A word for each batch would make the worker read and write more often than it must."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
     def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         worker = self._worker
         word = (self._log.head, self._writes())
         if worker is None or worker.stdin is None or word == self._told:

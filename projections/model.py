@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 
+from projections.many import Many
 from projections.schema import tables
 from projections.schema.fields import root_group
 from projections.schema.relations import Relation
@@ -79,6 +80,7 @@ class ReadModel:
         self._row = RowReader(self.root)
         self._lists = list_readers(self.root)
         self._has_secret = has_secret(descriptor)
+        self._upsert = Many(self.upsert, [column.name for column in self.table.columns])
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -128,7 +130,7 @@ class ReadModel:
             connection.execute(delete(self.table).where(self.table.c.uuid.in_(chunk)))
         if not current:
             return
-        connection.execute(self.upsert(connection.dialect.name), [rows.row for rows in current])
+        self._upsert.execute(connection, [rows.row for rows in current])
         for side, table in self.sides.items():
             values = [row for rows in current for row in rows.sides[side]]
             if values:

@@ -11,13 +11,12 @@ from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String,
 
 from projections.audit import AuditIndex
 from projections.model import Rows
-from projections.render import messages_of
+from projections.render import kind_of, messages_of
 from projections.schema.registry import ReadModels
 from projections.view import View, load_view, rows_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.store import Store
-from zcloud.v1 import options_pb2
 
 log = logging.getLogger(__name__)
 BATCH = 2000
@@ -155,7 +154,7 @@ class Projector:
             for kind in lives.get(view.uuid, ()):
                 for message_type in messages_of(kind):
                     name = message_type.DESCRIPTOR.full_name
-                    model = self.models[_kind(message_type)]
+                    model = self.models[kind_of(message_type)]
                     if name not in shown:
                         deletes.setdefault(model.kind, []).append(view.uuid)
             for model, rows in rows_of(view, self.models):
@@ -163,10 +162,6 @@ class Projector:
         for model in self.models:
             if model.kind in upserts or model.kind in deletes:
                 model.write(connection, upserts.get(model.kind, ()), deletes.get(model.kind, ()))
-
-
-def _kind(message_type: type) -> str:
-    return str(message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind)
 
 
 def shown_as(view: View) -> Sequence[str]:

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from projections.schema.registry import resource_types
+from zcloud.kernel.aggregate import Aggregate
 from zcloud.v1 import options_pb2
 
 Setter = Callable[[Message, Any], None]
@@ -30,6 +31,12 @@ def messages_of(kind: str) -> tuple[type[Message], ...]:
 
 
 @cache
+def kind_of(message_type: type[Message]) -> str:
+    """The kind that a resource's message says it is."""
+    return str(message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind)
+
+
+@cache
 def enum_number(descriptor: EnumDescriptor, short: str) -> int:
     """The number of an enum's value by its short form: NoState of VmInstance.State."""
     upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).upper()
@@ -43,14 +50,30 @@ def enum_number(descriptor: EnumDescriptor, short: str) -> int:
 def render(message_type: type[Message], *parts: Any) -> Message:
     """The message; each field is taken from the first part that has an attribute of its name."""
     message = message_type()
-    for name, setter in _setters(message_type):
-        for part in parts:
-            if hasattr(part, name):
-                value = getattr(part, name)
-                if value:
-                    setter(message, value)
-                break
+    plan = _plan(message_type, *map(type, parts))
+    if plan is None:
+        plan = tuple(
+            (name, setter, part)
+            for name, setter in _setters(message_type)
+            if (part := next((n for n, found in enumerate(parts) if hasattr(found, name)), None)) is not None
+        )
+    for name, setter, part in plan:
+        value = getattr(parts[part], name)
+        if value:
+            setter(message, value)
     return message
+
+
+@cache
+def _plan(message_type: type[Message], *types: type) -> tuple[tuple[str, Setter, int], ...] | None:
+    """Which part has which field, where the classes say so: every attribute of an aggregate or struct is theirs."""
+    if not all(issubclass(cls, (Aggregate, msgspec.Struct)) for cls in types):
+        return None
+    return tuple(
+        (name, setter, part)
+        for name, setter in _setters(message_type)
+        if (part := next((n for n, cls in enumerate(types) if hasattr(cls, name)), None)) is not None
+    )
 
 
 @cache

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from projections.model import ReadModel, Rows
-from projections.render import messages_of, render
+from projections.render import kind_of, messages_of, render
 from projections.schema.registry import ReadModels
 from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
 from zcloud.kernel.cloud import fold
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.store import Store
-from zcloud.v1 import options_pb2
 
 
 @dataclass
@@ -64,7 +63,7 @@ def rows_of(view: View, models: ReadModels) -> list[tuple[ReadModel, Rows]]:
     found = []
     facts = facts_of(view)
     for message_type in messages_of(main.kind):
-        model = models[message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind]
+        model = models[kind_of(message_type)]
         message = render(message_type, main, *facts)
         rows = model.rows(message, main.account_uuid, main.shared_to_public, main.shared_with, view.position)
         found.append((model, rows))

@@ -22,6 +22,7 @@ import zcloud.kernel
 from projections.engine import open_engine
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
+from zcloud.kernel import memory
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.store import open_store
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     engine = open_engine(options.data, options.store)
     projector = Projector(store, engine, ReadModels.of_api(MetaData()))
     projector.prepare()
+    memory.settle()
     try:
         _say(projector.position)
         for line in sys.stdin:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from projections.call_log import CallLog
 from zcloud.api.call_record import Told, complete
+from zcloud.kernel import memory
 from zcloud.v1.operation_log_pb2 import OperationLog
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 def main(argv: list[str]) -> int:
     """Write until the input ends."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    memory.settle()
     calls = CallLog(Path(argv[0]), OperationLog)
     while head := sys.stdin.buffer.read(4):
         batch = msgspec.msgpack.decode(sys.stdin.buffer.read(int.from_bytes(head, "big")), type=list[Told])

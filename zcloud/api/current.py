@@ -6,11 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 from projections.query.viewer import Viewer
-from projections.render import messages_of, render
+from projections.render import kind_of, messages_of, render
 from projections.schema.values import clear_secrets, has_secret
 from zcloud.kernel.aggregate import Aggregate, companions_of
 from zcloud.kernel.resource import Resource
-from zcloud.v1 import options_pb2
 
 RENDERED = 50_000
 
@@ -78,7 +77,7 @@ class Current:
     def _render(self, kind: str, parts: list[Aggregate | None]) -> bytes:
         main = parts[0]
         assert main is not None
-        shown = next(t for t in messages_of(main.kind) if _kind(t) == kind)
+        shown = next(t for t in messages_of(main.kind) if kind_of(t) == kind)
         message = render(shown, *(part for part in parts if part is not None))
         if has_secret(message.DESCRIPTOR):
             clear_secrets(message)
@@ -87,7 +86,3 @@ class Current:
 
 def _same(one: Aggregate | None, other: Aggregate | None) -> bool:
     return one is other
-
-
-def _kind(message_type: Any) -> str:
-    return str(message_type.DESCRIPTOR.GetOptions().Extensions[options_pb2.resource].kind)

@@ -148,6 +148,7 @@ class Node:
         self.hosts.start(lambda: self.views.where("host"))
         self.cluster.on_gone(lambda _: self.hosts.sweep())
         self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
+        self.cloud.log.crowd = lambda: self.server.under_way if self.server is not None else 0
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:

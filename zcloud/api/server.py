@@ -126,6 +126,11 @@ class Server:
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return port
 
+    @property
+    def under_way(self) -> int:
+        """Calls that are being answered, without those that wait for something to happen."""
+        return self._lane.total
+
     async def stop(self, grace: float = 2.0) -> None:
         """Answer what is being answered, then close."""
         await self.health.enter_graceful_shutdown()

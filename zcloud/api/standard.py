@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from zcloud.api.call import Call
@@ -22,28 +24,48 @@ _NOT_ARGUMENTS = ("uuid", "resource_uuid", "delete_mode")
 def arguments(call: Call, request: Message) -> dict[str, Any]:
     """Fields that are present, by name: enums in short form, secrets sealed, lists as tuples."""
     found: dict[str, Any] = {}
-    for field in request.DESCRIPTOR.fields:
-        value = getattr(request, field.name)
-        present = request.HasField(field.name) if field.has_presence else bool(value)
-        if present and field.name not in _NOT_ARGUMENTS:
-            found[field.name] = _value(call, field, value)
+    for name, presence, read in _fields(request.DESCRIPTOR):
+        value = getattr(request, name)
+        if request.HasField(name) if presence else value:
+            found[name] = value if read is None else read(call, value)
     return found
 
 
-def _value(call: Call, field: FieldDescriptor, value: Any) -> Any:
-    if field.is_repeated:
-        return tuple(_single(call, field, item) for item in value)
-    return _single(call, field, value)
+# Makes an argument of a field's value; None where the value is it.
+_Read = Callable[[Call, Any], Any]
 
 
-def _single(call: Call, field: FieldDescriptor, value: Any) -> Any:
+@cache
+def _fields(descriptor: Descriptor) -> tuple[tuple[str, bool, _Read | None], ...]:
+    return tuple(
+        (field.name, bool(field.has_presence), _reader(field))
+        for field in descriptor.fields
+        if field.name not in _NOT_ARGUMENTS
+    )
+
+
+def _reader(field: FieldDescriptor) -> _Read | None:
+    single = _single(field)
+    if not field.is_repeated:
+        return single
+    return lambda call, value: tuple(value if single is None else (single(call, item) for item in value))
+
+
+def _single(field: FieldDescriptor) -> _Read | None:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return short(field.enum_type.values_by_number[value].name, field.enum_type.name)
-    if isinstance(value, Message):
-        return {f.name: _value(call, f, v) for f, v in value.ListFields()}
+        enum = field.enum_type
+        shorts = {number: short(value.name, enum.name) for number, value in enum.values_by_number.items()}
+        return lambda _, value: shorts[value]
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        return lambda call, value: {f.name: _part(call, f, v) for f, v in value.ListFields()}
     if field.GetOptions().Extensions[options_pb2.rules].secret:
-        return call.node.vault.seal(value)
-    return value
+        return lambda call, value: call.node.vault.seal(value)
+    return None
+
+
+def _part(call: Call, field: FieldDescriptor, value: Any) -> Any:
+    read = _reader(field)
+    return value if read is None else read(call, value)
 
 
 def short(value: str, enum: str) -> str:

@@ -15,6 +15,7 @@ from agents.runtime.journal import JournalError
 from zcloud.api.node import Node
 from zcloud.api.server import Undeclared
 from zcloud.cli.errors import CliError
+from zcloud.kernel import memory
 from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.store import POSTGRESQL, StoreAway
 
@@ -80,6 +81,7 @@ async def _serve(options: argparse.Namespace) -> int:
         lease=options.lease,
         vault_key=options.vault_key,
     )
+    memory.settle()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -62,4 +62,4 @@ class Vault:
 
     def digest(self, text: bytes) -> bytes:
         """A keyed hash, for what must be recognised again and not be read."""
-        return hmac.digest(self._key, text, "sha256")
+        return hmac.new(self._key, text, hashlib.sha256).digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,9 @@ COLUMNS = (
     "reason",
     "job_uuid",
 )
-_actor_decoder = msgspec.json.Decoder(Actor)
+# The same few actors come again and again.
+_encode_actor = lru_cache(4096)(msgspec.json.Encoder().encode)
+_decode_actor = lru_cache(4096)(msgspec.json.Decoder(Actor).decode)
 
 
 def stream_name(originator_id: UUID | str) -> str:
@@ -53,7 +56,7 @@ def row_of(r: Record) -> tuple[Any, ...]:
         r.resource_uuid,
         r.owner_uuid,
         r.zone_uuid,
-        msgspec.json.encode(r.actor),
+        _encode_actor(r.actor),
         r.origin,
         r.request_id,
         r.causation_id,
@@ -78,7 +81,7 @@ def record_of(row: Sequence[Any], id_type: type[UUID] | type[str]) -> Record:
         resource_uuid=row[8],
         owner_uuid=row[9],
         zone_uuid=row[10],
-        actor=_actor_decoder.decode(row[11]),
+        actor=_decode_actor(row[11]),
         origin=row[12],
         request_id=row[13],
         causation_id=row[14],
