@@ -40,7 +40,6 @@ NO_UNDO = {
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",
     "flatten": "the guest reads the same as before; the file needs nothing below it any more",
-    "sweep": "removes files that nothing needs",
     "release_dhcp": "an address that is served no more; the start serves it again",
 }
 

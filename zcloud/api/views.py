@@ -63,7 +63,9 @@ class Views:
     async def earlier(self, kind: str, column: str, than: int, most: int) -> list[str]:
         """Uuids of the resources of a kind whose date lies before a moment, oldest first."""
         date = self._models[kind].table.c[column]
-        return await self._scalars(select(self._models[kind].table.c.uuid).where(date < than).order_by(date).limit(most))
+        return await self._scalars(
+            select(self._models[kind].table.c.uuid).where(date < than).order_by(date).limit(most)
+        )
 
     async def tally(self, kind: str, column: str) -> dict[str, int]:
         """How many resources of a kind have each value."""
