@@ -17,6 +17,7 @@ from tests.support.cloud import (
     running_node,
     simulated_hosts,
     simulator_cluster,
+    until,
 )
 from zcloud.kernel.aggregate import by_kind
 
@@ -73,6 +74,7 @@ async def populated(directory: Path, sshd: PrivateSshd) -> AsyncIterator[Populat
             await _snapshots(made, found.uuid)
             made.add("account", owner_uuid)
             await _tags(made)
+            await _scheduled(made, found.uuid)
             sessions = await owner.call("QuerySession")
             made.add("session", sessions.inventories[0].uuid)
             yield made
@@ -86,6 +88,33 @@ async def _tags(made: Populated) -> None:
     made.add("user_tag", on.inventory.uuid)
     quotas = await owner.call("QueryQuota", filter="name = vm.num")
     made.add("quota", quotas.inventories[0].uuid)
+
+
+async def _scheduled(made: Populated, vm: str) -> None:
+    owner = made.owner
+    yearly = (await owner.call("CreateScheduler", name="yearly", cron="0 0 1 1 *")).inventory.uuid
+    made.add("scheduler", yearly)
+    job = await owner.call(
+        "CreateSchedulerJob",
+        name="named anew",
+        action="UpdateVmInstance",
+        arguments='{"description": "by schedule"}',
+        resource_uuids=[vm],
+        scheduler_uuids=[yearly],
+    )
+    made.add("scheduler_job", job.inventory.uuid)
+    runs = await owner.call("RunSchedulerNow", uuid=yearly)
+    made.add("scheduler_occurrence", runs.occurrence_uuids[0])
+
+    async def ended() -> bool:
+        run = (await owner.call("GetSchedulerOccurrence", uuid=runs.occurrence_uuids[0])).inventory
+        return run.state == run.STATE_SUCCEEDED
+
+    await until(ended)
+    # Nothing is sent: no zone is made any more.
+    nothing = {"resource_kinds": ["zone"], "types": ["zone.Created"]}
+    hook = await owner.call("CreateWebhook", name="hook", url="https://203.0.113.9/", secret="s" * 32, filter=nothing)
+    made.add("webhook", hook.inventory.uuid)
 
 
 async def _storage(made: Populated, directory: Path, sshd: PrivateSshd) -> None:

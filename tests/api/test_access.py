@@ -32,6 +32,9 @@ OWNED = (
     "job",
     "l3_network",
     "quota",
+    "scheduler",
+    "scheduler_job",
+    "scheduler_occurrence",
     "session",
     "tag",
     "user_tag",
@@ -40,6 +43,7 @@ OWNED = (
     "volume_snapshot",
     "volume_snapshot_group",
     "volume_snapshot_tree",
+    "webhook",
 )
 # What ends the session of the caller, or shows nothing of others.
 OWN_SESSION = ("LogOut", "RenewSession", "LogInByAccount")

@@ -127,6 +127,9 @@ QUERIES = [rpc for rpc in UNARY if rpc.name.startswith("Query")]
 
 @pytest.mark.parametrize("rpc", QUERIES, ids=lambda rpc: rpc.name)
 def test_a_query_that_cannot_be_understood_names_its_argument(furnished: Furnished, rpc: Rpc) -> None:
+    known = rpc.request.DESCRIPTOR.fields_by_name
+    # What is no resource need not have the language of queries: the nodes themselves come in pages only.
+    assert "page_token" in known and ("filter" in known or not rpc.kind), rpc.name
     for argument, text in (
         ("filter", "name ="),
         ("filter", "no_such_field = 1"),
@@ -136,11 +139,14 @@ def test_a_query_that_cannot_be_understood_names_its_argument(furnished: Furnish
         ("order_by", "name sideways"),
         ("page_token", "made up"),
     ):
+        if argument not in known:
+            continue
         with pytest.raises(ApiError) as refused:
             furnished.admin.call(rpc.name, **{argument: text})
         assert refused.value.code == "INVALID_ARGUMENT", (argument, text, refused.value)
         assert refused.value.fields == [argument]
-    request = rpc.request()
-    request.read_mask.paths.append("no_such_field")  # type: ignore[attr-defined]
-    error = refusal(furnished.admin, rpc.name, request)
-    assert (error.code, error.fields) == ("INVALID_ARGUMENT", ["read_mask"])
+    if "read_mask" in known:
+        request = rpc.request()
+        request.read_mask.paths.append("no_such_field")  # type: ignore[attr-defined]
+        error = refusal(furnished.admin, rpc.name, request)
+        assert (error.code, error.fields) == ("INVALID_ARGUMENT", ["read_mask"])

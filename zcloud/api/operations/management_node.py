@@ -5,33 +5,48 @@ from __future__ import annotations
 import asyncio
 import time
 
+from projections.query import token
+from projections.query.errors import QueryError
 from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import query
+from zcloud.api.reading import refusal_of
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.leases import Member
 from zcloud.v1 import management_node_pb2 as pb
 
 PAGE = 100
+# What its page tokens are good for.
+QUERY = token.query_hash("management_node")
 
 
 @query("QueryManagementNode")
 async def query_management_node(call: Call, request: pb.QueryManagementNodeRequest) -> pb.QueryManagementNodeResponse:
     """A store that is away is told of, with the nodes as they were known last."""
     rules.check(request)
+    after = _after(request.page_token)
     health = await asyncio.to_thread(_health, call)
     try:
         members = await call.node.cluster.members()
     except Refused as refused:
         members, health.well, health.error = call.node.cluster.known, False, refused.message
-    # The token is the last name of the page before.
-    left = sorted((m for m in members if m.name > request.page_token), key=lambda m: m.name)
+    left = sorted((m for m in members if m.name > after), key=lambda m: m.name)
     page = left[: request.page_size or PAGE]
     response = pb.QueryManagementNodeResponse(store=health, total=len(members))
     response.inventories.extend(_node(call, member, health.events) for member in page)
     if len(page) < len(left):
-        response.next_page_token = page[-1].name
+        response.next_page_token = token.encode(QUERY, page[-1].name, [])
     return response
+
+
+def _after(page_token: str) -> str:
+    """The last name of the page before."""
+    if not page_token:
+        return ""
+    try:
+        return token.decode(page_token, QUERY, [])[0]
+    except QueryError as error:
+        raise refusal_of(error) from error
 
 
 def _health(call: Call) -> pb.StoreHealth:
