@@ -44,6 +44,11 @@ BAD: dict[int, tuple[str, ...]] = {
     o.FORMAT_NETMASK: ("255.255.255", "255.0.255.0", "0.0.0.255", "24", "255.255.255.0\n"),
     o.FORMAT_LOGIN: ("a b", "a@b", "ä", "a/b", "a\n", "$(id)"),
 }
+# What protobuf carries, and neither a calendar nor JSON knows.
+NO_TIMES = {
+    "google.protobuf.Timestamp": ((1 << 62, 0), (-(1 << 62), 0), (0, -1), (0, 1 << 30)),
+    "google.protobuf.Duration": ((1 << 62, 0), (1, -1), (0, 1 << 30)),
+}
 
 
 def rules(field: FieldDescriptor) -> Any:
@@ -140,7 +145,15 @@ def _of_field(field: FieldDescriptor, reach: Callable[[Any], Any], prefix: str) 
             yield Wrong(item, "is empty", to(""))
     elif field.type == F.TYPE_ENUM:
         yield Wrong(item, "has an unknown number", to(9999))
+        if field.has_presence or field.is_repeated:
+            yield Wrong(item, "is given, and unspecified", to(0))
     elif field.type == F.TYPE_MESSAGE:
+        for seconds, nanos in NO_TIMES.get(field.message_type.full_name, ()):
+            yield Wrong(
+                item,
+                f"is {seconds} s and {nanos} ns",
+                to(field.message_type._concrete_class(seconds=seconds, nanos=nanos)),
+            )
         if field.message_type.full_name.startswith("zcloud."):
 
             def within(message: Any) -> Any:

@@ -126,7 +126,10 @@ def _single(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is None:
         return field.enum_type.values_by_number[value].name if _known(field, value) else value
     if field.message_type.full_name.startswith("google.protobuf."):
-        return MessageToDict(value, preserving_proto_field_name=True)
+        try:
+            return MessageToDict(value, preserving_proto_field_name=True)
+        except ValueError:  # what was refused for it is told nevertheless: a time that is none, a mask that JSON lacks
+            return str(value)
     return redacted(value)
 
 

@@ -17,6 +17,8 @@ from zcloud.v1 import options_pb2 as o
 
 DEFAULT_LENGTH = 255
 DEFAULT_ITEMS = 100
+# The years 2 and 9999 begin then; and as many seconds as protobuf's longest duration has.
+EARLIEST, LATEST, LONGEST, NANOS = -62_104_060_800, 253_370_764_800, 315_576_000_000, 1_000_000_000
 # Free text may have lines and tabs; what has a format may not.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ANY_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -109,9 +111,26 @@ def _number(rules: o.FieldRules) -> Check:
 
 
 def _enum(field: FieldDescriptor) -> Check:
-    known = {v.number for v in field.enum_type.values}
+    # What is given, and says nothing, is as wrong as what is unknown.
+    known = {v.number for v in field.enum_type.values if v.number or not (field.has_presence or field.is_repeated)}
     names = [v.name for v in field.enum_type.values if v.number]
     return lambda value: "" if value in known else f"one of {', '.join(names)}"
+
+
+def _moment(value: Any) -> str:
+    # A year more or less, as time zones would have it, must be a time as well.
+    good = EARLIEST <= value.seconds < LATEST and 0 <= value.nanos < NANOS
+    return "" if good else "a time of the years 2 to 9998, with 0 to 999999999 nanos"
+
+
+def _span(value: Any) -> str:
+    one_sign = value.nanos == 0 or value.seconds == 0 or (value.seconds > 0) == (value.nanos > 0)
+    good = abs(value.seconds) <= LONGEST and abs(value.nanos) < NANOS and one_sign
+    return "" if good else "a duration of at most 10000 years, seconds and nanos of one sign"
+
+
+# What protobuf carries but can't say in words must not get as far as an answer.
+_KNOWN_TYPES: dict[str, Check] = {"google.protobuf.Timestamp": _moment, "google.protobuf.Duration": _span}
 
 
 class Rule:
@@ -133,6 +152,7 @@ class Rule:
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             if field.message_type.full_name.startswith("zcloud."):
                 self.nested = rules_of(field.message_type)
+            self.check = _KNOWN_TYPES.get(field.message_type.full_name, self.check)
         else:
             self.check = _number(self.rules)
 
@@ -159,6 +179,9 @@ class Rule:
         if isinstance(value, Message):
             for rule in self.nested:
                 yield from rule.violations(value, path + ".")
+            right = self.check(value)
+            if right:
+                yield path, f"must be {right}"
             return
         if given and value == "" and (self.rules.format or self.rules.required or self.secret):
             yield path, "must not be empty"
