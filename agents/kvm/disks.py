@@ -11,7 +11,7 @@ import libvirt
 from agents.kvm import domain_xml
 from agents.kvm.hypervisor import find
 from agents.runtime.task import TaskError
-from zcloud.v1.vm_instance_task_pb2 import VmDisk
+from zcloud.v1.vm_instance_task_pb2 import VmCdDrive, VmDisk
 
 # How long a guest may take to let go of a disk.
 LET_GO_SECONDS = 60.0
@@ -51,6 +51,14 @@ def attach(connection: libvirt.virConnect, vm: str, disk: VmDisk, platform: str)
     domain = live(connection, vm)
     if domain is not None and not disk_with(domain, disk.path):
         domain.attachDeviceFlags(domain_xml.disk_xml(disk, platform), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def change_cd(connection: libvirt.virConnect, vm: str, drive: VmCdDrive) -> None:
+    """Let this lie in the drive, or nothing; a guest that holds the tray shut is overruled."""
+    domain = live(connection, vm)
+    if domain is not None:
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+        domain.updateDeviceFlags(domain_xml.cd_xml(drive), flags)
 
 
 def detach(connection: libvirt.virConnect, vm: str, path: str, check: Callable[[], None]) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from agents.runtime.task import TaskError
-from zcloud.v1.vm_instance_task_pb2 import VmDisk, VmInterface, VmSpec
+from zcloud.v1.vm_instance_task_pb2 import VmCdDrive, VmDisk, VmInterface, VmSpec
 
-Device = TypeVar("Device", VmDisk, VmInterface)
+Device = TypeVar("Device", VmDisk, VmInterface, VmCdDrive)
 
 # Marks our domains; one without it belongs to somebody else and is never touched.
 NAMESPACE = "https://zcloud.dev/xmlns/vm/1"
@@ -36,6 +36,9 @@ DISK_FORMATS = ("qcow2", "raw")
 # An emulated PC has two IDE channels of two places; further disks go to SATA.
 IDE_PLACES = 4
 DISK_PLACES = 26
+# The first places on SATA, which disks leave free.
+CD_PLACES = 4
+BOOT_ORDER = ("HardDisk", "CdRom")
 # QEMU would take 1 GiB of host memory for each guest otherwise.
 TRANSLATION_CACHE_MIB = 64
 # XML has no way to write these, escaped or not.
@@ -136,10 +139,14 @@ def _machine(place: Place) -> dict[str, str]:
 
 
 def _devices(devices: ET.Element, spec: VmSpec, platform: Platform, place: Place) -> None:
-    for order, disk in enumerate(_by_device_id("disk", spec.disks)):
-        _disk(devices, disk, platform, boot=order == 0)
+    boots: dict[str, list[ET.Element]] = {"HardDisk": [], "CdRom": [], "Network": []}
+    for disk in _by_device_id("disk", spec.disks):
+        boots["HardDisk"].append(_disk(devices, disk, platform))
+    for drive in _by_device_id("CD drive", spec.cd_drives):
+        boots["CdRom"].append(_cd_drive(devices, drive))
     for interface in _by_device_id("interface", spec.interfaces):
-        _interface(devices, interface, platform)
+        boots["Network"].append(_interface(devices, interface, platform, bootable="Network" in spec.boot_order))
+    _boot(spec, boots)
     serial = ET.SubElement(devices, "serial", type="file")
     # Written by virtlogd where libvirt is set up so, which is its default and rotates the file.
     ET.SubElement(serial, "source", path=str(place.serial_log), append="off")
@@ -153,6 +160,40 @@ def _devices(devices: ET.Element, spec: VmSpec, platform: Platform, place: Place
     _text(ET.SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
 
 
+def _boot(spec: VmSpec, boots: dict[str, list[ET.Element]]) -> None:
+    """Number the devices: of disks and NICs the first one, of CD drives all."""
+    order = itertools.count(1)
+    for kind in spec.boot_order or BOOT_ORDER:
+        if kind not in boots:
+            raise TaskError("INVALID", f"boot_order {kind[:64]!r} is none of {', '.join(boots)}")
+        for node in boots[kind] if kind == "CdRom" else boots[kind][:1]:
+            ET.SubElement(node, "boot", order=str(next(order)))
+
+
+def _cd_drive(devices: ET.Element, drive: VmCdDrive) -> ET.Element:
+    if drive.device_id >= CD_PLACES:
+        raise TaskError("INVALID", f"device_id {drive.device_id} of a CD drive is over {CD_PLACES - 1}")
+    if drive.path and (not os.path.isabs(drive.path) or UNWRITABLE.search(drive.path)):
+        raise TaskError("INVALID", f"path {drive.path!r} of an ISO is not an absolute path")
+    node = ET.SubElement(devices, "disk", type="file", device="cdrom")
+    ET.SubElement(node, "driver", name="qemu", type="raw")
+    if drive.path:
+        ET.SubElement(node, "source", file=drive.path)
+    ET.SubElement(node, "target", dev=cd_name(drive), bus="sata")
+    ET.SubElement(node, "readonly")
+    return node
+
+
+def cd_name(drive: VmCdDrive) -> str:
+    """What the drive is called on the guest's bus, such as sda."""
+    return "sd" + chr(ord("a") + drive.device_id)
+
+
+def cd_xml(drive: VmCdDrive) -> str:
+    """One drive with what is to lie in it, for a guest that runs."""
+    return ET.tostring(_cd_drive(ET.Element("devices"), drive), encoding="unicode")
+
+
 def _by_device_id(what: str, devices: Iterable[Device]) -> list[Device]:
     """In the order that the guest is to see; two in one place is a mistake of the caller."""
     ordered = sorted(devices, key=lambda device: device.device_id)
@@ -162,7 +203,7 @@ def _by_device_id(what: str, devices: Iterable[Device]) -> list[Device]:
     return ordered
 
 
-def _disk(devices: ET.Element, disk: VmDisk, platform: Platform, boot: bool) -> None:
+def _disk(devices: ET.Element, disk: VmDisk, platform: Platform) -> ET.Element:
     if not os.path.isabs(disk.path) or UNWRITABLE.search(disk.path):
         raise TaskError("INVALID", f"path {disk.path!r} of volume {disk.volume_uuid} is not an absolute path")
     if disk.format not in DISK_FORMATS:
@@ -178,8 +219,7 @@ def _disk(devices: ET.Element, disk: VmDisk, platform: Platform, boot: bool) -> 
     if disk.volume_uuid:
         # Seen by virtio guests as the disk's serial number, cut to 20 characters by the device.
         _text(node, "serial", checked_uuid("volume_uuid", disk.volume_uuid)[:20])
-    if boot:
-        ET.SubElement(node, "boot", order="1")
+    return node
 
 
 def disk_xml(disk: VmDisk, platform_name: str) -> str:
@@ -187,12 +227,10 @@ def disk_xml(disk: VmDisk, platform_name: str) -> str:
     platform = PLATFORMS.get(platform_name)
     if platform is None:
         raise TaskError("INVALID", f"platform {platform_name[:64]!r} is none of {', '.join(PLATFORMS)}")
-    holder = ET.Element("devices")
-    _disk(holder, disk, platform, boot=False)
-    return ET.tostring(holder[0], encoding="unicode")
+    return ET.tostring(_disk(ET.Element("devices"), disk, platform), encoding="unicode")
 
 
-def _interface(devices: ET.Element, interface: VmInterface, platform: Platform) -> None:
+def _interface(devices: ET.Element, interface: VmInterface, platform: Platform, *, bootable: bool) -> ET.Element:
     if MAC.fullmatch(interface.mac) is None:
         raise TaskError("INVALID", f"mac {interface.mac[:64]!r} of NIC {interface.nic_uuid} is not six pairs of hex")
     if INTERFACE.fullmatch(interface.bridge) is None:
@@ -202,8 +240,9 @@ def _interface(devices: ET.Element, interface: VmInterface, platform: Platform) 
     ET.SubElement(node, "source", bridge=interface.bridge)
     ET.SubElement(node, "target", dev=tap_name(checked_uuid("nic_uuid", interface.nic_uuid)))
     ET.SubElement(node, "model", type=platform.nic_model)
-    # VMs boot from their disks; the ROM of the network card would only cost time.
-    ET.SubElement(node, "rom", enabled="no")
+    if not bootable:  # the ROM of the network card would only cost time
+        ET.SubElement(node, "rom", enabled="no")
+    return node
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

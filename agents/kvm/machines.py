@@ -14,11 +14,11 @@ from typing import Any
 
 import libvirt
 
-from agents.kvm import domain_xml
+from agents.kvm import disks, domain_xml
 from agents.kvm.hypervisor import Hypervisor, find, read_state, state_of
 from agents.kvm.virtualization import virtualization
 from agents.runtime.task import TaskError
-from zcloud.v1.vm_instance_task_pb2 import VmSpec
+from zcloud.v1.vm_instance_task_pb2 import VmCdDrive, VmSpec
 
 POLL_SECONDS = 0.2
 # A guest that still boots misses the button and has to be asked again.
@@ -151,6 +151,11 @@ class Machines:
         if not await self._hypervisor.call(lambda connection: _resume(connection, vm)):
             raise _not_here(vm)
 
+    async def change_cd(self, vm: str, drive: VmCdDrive) -> None:
+        """Put an ISO into a drive, or take out what lies there."""
+        _check_iso(drive)
+        await self._hypervisor.call(lambda connection: disks.change_cd(connection, vm, drive))
+
     async def boot_id(self, vm: str) -> str:
         """Which start of the VM this is; empty when it does not run."""
         return await self._hypervisor.call(lambda connection: _boot_id(connection, vm))
@@ -161,12 +166,19 @@ def _check_parts(spec: VmSpec) -> None:
     for disk in spec.disks:
         if not Path(disk.path).is_file():
             raise TaskError("NOT_FOUND", f"volume {disk.volume_uuid} is not at {disk.path!r}")
+    for drive in spec.cd_drives:
+        _check_iso(drive)
     for interface in spec.interfaces:
         name = interface.bridge
         if domain_xml.INTERFACE.fullmatch(name) and not os.path.isdir(f"/sys/class/net/{name}/bridge"):
             raise TaskError(
                 "NOT_FOUND", f"there is no bridge {name} for NIC {interface.nic_uuid}; apply its L2 network"
             )
+
+
+def _check_iso(drive: VmCdDrive) -> None:
+    if drive.path and not Path(drive.path).is_file():
+        raise TaskError("NOT_FOUND", f"the ISO for CD drive {drive.device_id} is not at {drive.path!r}")
 
 
 def _pause(connection: libvirt.virConnect, vm: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from agents.kvm.machines import Machines
 from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.vm_instance_task_pb2 import (
+    ChangeCdResult,
+    ChangeCdTask,
     PauseVmResult,
     PauseVmTask,
     ReadVmResult,
@@ -24,7 +26,7 @@ from zcloud.v1.vm_instance_task_pb2 import (
 
 def vm_handlers(machines: Machines) -> list[Handler[Any, Any]]:
     """One handler for each task of vm_instance_task.proto."""
-    return [kind(machines) for kind in (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm)]
+    return [kind(machines) for kind in (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd)]
 
 
 class StartVm(Handler[StartVmTask, StartVmResult], task=StartVmTask, result=StartVmResult):
@@ -130,3 +132,15 @@ class ReadVm(Handler[ReadVmTask, ReadVmResult], task=ReadVmTask, result=ReadVmRe
     async def run(self, args: ReadVmTask, work: Work) -> ReadVmResult:
         work.check()
         return ReadVmResult(state=await self._machines.state(args.vm_instance_uuid))
+
+
+class ChangeCd(Handler[ChangeCdTask, ChangeCdResult], task=ChangeCdTask, result=ChangeCdResult):
+    """Put an ISO into a drive, or take it out; what lies there already is success."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def run(self, args: ChangeCdTask, work: Work) -> ChangeCdResult:
+        work.check()
+        await self._machines.change_cd(args.vm_instance_uuid, args.drive)
+        return ChangeCdResult()

@@ -51,8 +51,9 @@ class DeleteCachedImage(
 ):
     def apply(self, args: DeleteCachedImageTask) -> DeleteCachedImageResult:
         users = [path for path, volume in self.world.volumes.items() if volume.backing_path == args.cache_path]
+        users += [u for u, vm in self.world.vms.items() if args.cache_path in [d.path for d in vm.spec.cd_drives]]
         if users:
-            raise TaskError("REFUSED", f"image {args.cache_path} is the backing file of {users[0]}")
+            raise TaskError("REFUSED", f"image {args.cache_path} is in use by {users[0]}")
         self.world.cache.pop(args.cache_path, None)
         return DeleteCachedImageResult()
 

@@ -6,6 +6,8 @@ from agents.runtime.task import TaskError
 from agents.simulator.simulated import Simulated
 from agents.simulator.world import Vm, World
 from zcloud.v1.vm_instance_task_pb2 import (
+    ChangeCdResult,
+    ChangeCdTask,
     PauseVmResult,
     PauseVmTask,
     ReadVmResult,
@@ -18,6 +20,7 @@ from zcloud.v1.vm_instance_task_pb2 import (
     StartVmTask,
     StopVmResult,
     StopVmTask,
+    VmCdDrive,
     VmSpec,
 )
 
@@ -41,6 +44,8 @@ def boot(world: World, spec: VmSpec, state: str) -> Vm:
         others = [user for user in world.users_of_path(disk.path) if user != uuid]
         if others:
             raise TaskError("REFUSED", f"VM {uuid}: volume {disk.path} is in use by VM {others[0]}")
+    for drive in spec.cd_drives:
+        need_iso(world, drive)
     for nic in spec.interfaces:
         if nic.bridge not in world.bridges:
             raise TaskError("NOT_FOUND", f"VM {uuid}: there is no bridge {nic.bridge}")
@@ -51,6 +56,12 @@ def boot(world: World, spec: VmSpec, state: str) -> Vm:
         )
     world.vms[uuid] = Vm(VmSpec.FromString(spec.SerializeToString()), state)
     return world.vms[uuid]
+
+
+def need_iso(world: World, drive: VmCdDrive) -> None:
+    """Raise NOT_FOUND when the host lacks what is to lie in a drive."""
+    if drive.path and drive.path not in world.cache:
+        raise TaskError("NOT_FOUND", f"the ISO for CD drive {drive.device_id} is not at {drive.path}")
 
 
 def switch(world: World, uuid: str, state: str) -> None:
@@ -108,4 +119,15 @@ class ReadVm(Simulated[ReadVmTask, ReadVmResult], task=ReadVmTask, result=ReadVm
         return ReadVmResult(state=vm.state if vm else "Stopped")
 
 
-HANDLERS = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm)
+class ChangeCd(Simulated[ChangeCdTask, ChangeCdResult], task=ChangeCdTask, result=ChangeCdResult):
+    def apply(self, args: ChangeCdTask) -> ChangeCdResult:
+        self.world.need_hypervisor()
+        need_iso(self.world, args.drive)
+        vm = self.world.vms.get(args.vm_instance_uuid)
+        for drive in vm.spec.cd_drives if vm is not None else ():
+            if drive.device_id == args.drive.device_id:
+                drive.path = args.drive.path
+        return ChangeCdResult()
+
+
+HANDLERS = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd)

@@ -29,6 +29,8 @@ SECRETS = re.compile(r".*(password|secret|private_key|token|credential).*")
 FREE_UUIDS = {
     "resource_uuid": "chosen by the caller, or of any kind",
     "resource_uuids": "of any kind",
+    "DetachIsoFromVmInstanceRequest.iso_uuid": "an ISO that is gone may still have to be taken out",
+    "cd_rom_uuid": "of a part of the VM that the call is about",
     "DeleteTagRequest.uuid": "of a tag or of a user tag",
     "ShareResourceRequest.account_uuids": "a reference, see the proto",
     "RevokeResourceSharingRequest.account_uuids": "an account that is gone may be taken off the list",

@@ -190,16 +190,25 @@ async def _image(here: Ground) -> None:
         )
         storage.attach(here.zone)
         (await unit.companion(BackupStorageStatus, storage)).connected()
-        image = await unit.new(Image, account_uuid=admin)
-        image.create(name="linux", url="http://images.invalid/linux.qcow2", format="Qcow2")
-        facts = await unit.companion(ImageFacts, image)
-        facts.downloading(storage.uuid)
-        facts.ready(
-            storage.uuid, install_path="/zcloud/bs/i", size=DISK_BYTES, actual_size=IMAGE_BYTES, sha256="0" * 64
-        )
-        here.backup, here.image = storage.uuid, image.uuid
+        here.backup = storage.uuid
 
     await here.api.node.cloud.decide(Context(actor=SYSTEM), seed)
+    here.image = await add_image(here, "linux")
+
+
+async def add_image(here: Ground, name: str, *, size: int = DISK_BYTES, format: str = "Qcow2", **fields: Any) -> str:
+    """An image that is Ready, in the log only."""
+    admin = (await here.api.call("GetZone", uuid=here.zone)).inventory.account_uuid
+
+    async def seed(unit: Unit) -> str:
+        image = await unit.new(Image, account_uuid=admin)
+        image.create(name=name, url=f"http://images.invalid/{name}", format=format, **fields)
+        facts = await unit.companion(ImageFacts, image)
+        facts.downloading(here.backup)
+        facts.ready(here.backup, install_path="/zcloud/bs/i", size=size, actual_size=IMAGE_BYTES, sha256="0" * 64)
+        return image.uuid
+
+    return str((await here.api.node.cloud.decide(Context(actor=SYSTEM), seed)).value)
 
 
 def on_ground(directory: Path, body: Callable[[Ground], Awaitable[Any]], hosts: int = 1) -> None:

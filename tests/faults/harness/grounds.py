@@ -104,6 +104,19 @@ async def with_snapshots(run: Run) -> None:
         run.names[f"s{number}"] = made.inventory.uuid
 
 
+async def backed_up(run: Run) -> None:
+    """The VM has a backup."""
+    fields = {"vm_instance_uuid": run.names["vm"], "backup_storage_uuid": run.names["backup"]}
+    await run.done("CreateBackupImageFromVmInstance", name="b", **fields)
+
+
+async def with_template(run: Run) -> None:
+    """A template of the free data volume."""
+    fields = {"volume_uuid": run.names["free"], "backup_storage_uuid": run.names["backup"]}
+    made = await run.done("CreateDataVolumeTemplateFromVolume", name="t", **fields)
+    run.names["template"] = made.inventory.uuid
+
+
 async def volume_deleted(run: Run) -> None:
     """The free data volume, with a snapshot, lies in the recycle bin."""
     await run.done("CreateVolumeSnapshot", volume_uuid=run.names["free"], name="s")
@@ -135,6 +148,28 @@ async def uploading(run: Run) -> None:
     run.names["upload"] = made.inventory.uuid
 
 
+async def add_image(run: Run, name: str, **fields: object) -> str:
+    """One more image."""
+    made = await run.done(
+        "AddImage", name=name, backup_storage_uuid=run.names["backup"], url=f"http://images.invalid/{name}", **fields
+    )
+    return str(made.inventory.uuid)
+
+
+async def stopped_two_images(run: Run) -> None:
+    """A VM that is stopped, and an image that it was not made from."""
+    run.names["other"] = await add_image(run, "o.qcow2", format="qcow2")
+
+
+async def with_iso(run: Run) -> None:
+    """A VM that runs with one ISO in its drives, an empty drive, and an ISO that nobody has."""
+    n = run.names
+    n["iso"], n["iso2"] = [await add_image(run, name, format="iso") for name in ("one.iso", "two.iso")]
+    await run.call("CreateVmCdRom", vm_instance_uuid=n["vm"])
+    await run.done("AttachIsoToVmInstance", vm_instance_uuid=n["vm"], iso_uuid=n["iso"])
+    await run.done("StartVmInstance", uuid=n["vm"])
+
+
 async def just_created(run: Run) -> None:
     """A VM that no host ever knew."""
     made = await run.call("CreateVmInstance", **vm_fields(run, strategy="just_create"))
@@ -155,7 +190,11 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "with_data": ("attached", with_data),
     "with_snapshots": ("with_data", with_snapshots),
     "stopped_with_snapshots": ("with_snapshots", on_vm("Stop")),
+    "backed_up": ("with_data", backed_up),
+    "with_template": ("with_data", with_template),
     "volume_deleted": ("with_data", volume_deleted),
+    "stopped_two_images": ("stopped", stopped_two_images),
+    "with_iso": ("stopped", with_iso),
     "image_deleted": ("parts", image_deleted),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),

@@ -42,7 +42,8 @@ def creates(**changes: Any) -> Act:
     """A VM."""
 
     async def act(run: Run) -> str:
-        return str((await run.call("CreateVmInstance", **vm_fields(run, "new", **changes))).job_uuid)
+        named = {k: run.names[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in changes.items()}
+        return str((await run.call("CreateVmInstance", **vm_fields(run, "new", **named))).job_uuid)
 
     return act
 
@@ -155,6 +156,27 @@ SCENARIOS = [
     Scenario("delete_snapshot", "delete_volume_snapshot", "with_snapshots", calls(
         "DeleteVolumeSnapshot", uuid="$s2")),
     Scenario("delete_newest", "delete_volume_snapshot", "with_snapshots", calls("DeleteVolumeSnapshot", uuid="$s3")),
+    Scenario("reimage_vm", "reimage_vm_instance", "stopped", calls("ReimageVmInstance", vm_instance_uuid="$vm")),
+    Scenario("change_vm_image", "reimage_vm_instance", "stopped_two_images", calls(
+        "ChangeVmImage", vm_instance_uuid="$vm", image_uuid="$other")),
+    Scenario("attach_iso", "attach_iso", "with_iso", calls(
+        "AttachIsoToVmInstance", vm_instance_uuid="$vm", iso_uuid="$iso2")),
+    Scenario("detach_iso", "detach_iso", "with_iso", calls(
+        "DetachIsoFromVmInstance", vm_instance_uuid="$vm", iso_uuid="$iso")),
+    Scenario("create_vm_from_iso", "create_vm_instance", "with_iso", creates(
+        image_uuid="$iso2", root_disk_size=GIB)),
+    Scenario("image_of_running", "create_image", "with_data", calls(
+        "CreateRootVolumeTemplateFromRootVolume", name="i", root_volume_uuid="$root", backup_storage_uuid="$backup")),
+    Scenario("image_of_snapshot", "create_image", "stopped_with_snapshots", calls(
+        "CreateRootVolumeTemplateFromVolumeSnapshot", name="i", volume_snapshot_uuid="$s2",
+        backup_storage_uuid="$backup")),
+    Scenario("backup_vm", "create_image", "backed_up", calls(
+        "CreateBackupImageFromVmInstance", name="b", vm_instance_uuid="$vm", rotation=1,
+        backup_storage_uuid="$backup")),
+    Scenario("retract_snapshot", "retract_volume_snapshot", "with_snapshots", submits(
+        "retract_volume_snapshot", "vm", volume_uuid="$root", snapshot_uuid="$s3")),
+    Scenario("volume_from_template", "create_data_volume_from_template", "with_template", calls(
+        "CreateDataVolumeFromVolumeTemplate", name="v", image_uuid="$template", primary_storage_uuid="$storage")),
     Scenario("read_vm", "read_vm_instance", "running", dies),
     Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from zcloud.api.storage.disk_size import LEAST, offered_size
 from zcloud.domain.compute.data_volumes import MOST
 from zcloud.domain.compute.host_allocator import Wish
 from zcloud.domain.compute.instance_offering import AllocatorStrategy, InstanceOffering
+from zcloud.domain.compute.isos import usable_iso
 from zcloud.domain.compute.placement import Need
 from zcloud.domain.compute.vm_instance import Asked
 from zcloud.domain.infrastructure.cluster import Cluster
@@ -73,7 +74,7 @@ async def order_of(unit: Unit, request: Any) -> Order:
         raise invalid("default_l3_network_uuid", default, "must be one of l3_network_uuids")
     l3s = await _networks(unit, request)
     zone_uuid = l3s[0].zone_uuid
-    image = await _image(unit, request)
+    image = await _bootable(unit, request.image_uuid)
     asked = await _place(unit, request, zone_uuid)
     return Order(
         cpu_num=cpu_num,
@@ -91,15 +92,21 @@ async def order_of(unit: Unit, request: Any) -> Order:
 
 
 async def _root_size(unit: Unit, request: Any, image: Image) -> int:
-    """The image's own, or that of an offering, which must not be less (OFR-06)."""
-    least = (await unit.companion(ImageFacts, image)).size
-    offering = getattr(request, "root_disk_offering_uuid", "")
-    if not offering:
+    """The image's own, or what is asked for, which must not be less (OFR-06). An ISO says nothing of it."""
+    of_iso = image.media_type is MediaType.ISO
+    least = LEAST if of_iso else (await unit.companion(ImageFacts, image)).size
+    offering, asked = getattr(request, "root_disk_offering_uuid", ""), getattr(request, "root_disk_size", 0)
+    if offering and asked:
+        raise invalid("root_disk_size", asked, "must be absent when root_disk_offering_uuid is given")
+    field_name, value = ("root_disk_offering_uuid", offering) if offering else ("root_disk_size", asked)
+    if not offering and not asked:
+        if of_iso and hasattr(request, "root_disk_size"):
+            text = "must be given, or root_disk_offering_uuid, where the image is an ISO"
+            raise invalid(field_name, value, text)
         return least
-    size = await offered_size(unit, offering)
+    size = await offered_size(unit, offering) if offering else int(asked)
     if size < least:
-        text = f"offers {size} bytes, and the image has {least}; take a bigger one"
-        raise invalid("root_disk_offering_uuid", offering, text)
+        raise invalid(field_name, value, f"is {size} bytes, and {least} is the least; take a bigger one")
     return size
 
 
@@ -161,8 +168,15 @@ async def _networks(unit: Unit, request: Any) -> tuple[L3Network, ...]:
     return tuple(l3s)
 
 
-async def _image(unit: Unit, request: Any) -> Image:
-    image = await unit.get(Image, request.image_uuid)
+async def _bootable(unit: Unit, image_uuid: str) -> Image:
+    """A template, or an ISO that an empty root volume is installed from (VM-06)."""
+    image = await unit.get(Image, image_uuid)
+    return await usable_iso(unit, image_uuid) if image.media_type is MediaType.ISO else await template(unit, image_uuid)
+
+
+async def template(unit: Unit, image_uuid: str) -> Image:
+    """An image that root volumes can be made from now. Raises FAILED_PRECONDITION."""
+    image = await unit.get(Image, image_uuid)
     if image.media_type is not MediaType.ROOT_VOLUME_TEMPLATE:
         text = f'image "{image.name}" is a {image.media_type.value}; a VM needs a RootVolumeTemplate'
         raise precondition(Reason.NOT_SUPPORTED, text, image_uuid=image.uuid)

@@ -8,6 +8,7 @@ from zcloud.api.call import Call
 from zcloud.api.compute.new_vm import Order, order_of
 from zcloud.api.handlers import command
 from zcloud.api.standard import arguments, delete_mode
+from zcloud.domain.compute.isos import first_drives
 from zcloud.domain.compute.machine import Machine, assign_addresses, beside
 from zcloud.domain.compute.placement import place
 from zcloud.domain.compute.vm_instance import CreationStrategy, DesiredState, VmInstance
@@ -15,6 +16,7 @@ from zcloud.domain.compute.vm_nic import VmNic
 from zcloud.domain.compute.vm_state import ALLOWED, VmEvent, VmState
 from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.network.addresses import mac_of
+from zcloud.domain.storage.image import MediaType
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.kernel.ids import derive
 from zcloud.kernel.unit import Unit
@@ -26,6 +28,7 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
     """VM, volume, NICs, addresses, claims and job in one append, or none of it (VM-02)."""
     order = await order_of(unit, request)
     strategy = CreationStrategy(arguments(call, request).get("strategy", "InstantStart"))
+    of_iso = order.image.media_type is MediaType.ISO
     vm = await unit.new(VmInstance, request.resource_uuid)
     volume = await unit.new(Volume)
     vm.create(
@@ -47,11 +50,12 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
         vm_instance_uuid=vm.uuid,
         vm_name=vm.name,
         zone_uuid=order.zone_uuid,
-        image_uuid=order.image.uuid,
+        image_uuid="" if of_iso else order.image.uuid,
         size=order.size,
         disk_offering_uuid=request.root_disk_offering_uuid,
     )
     await _data_volumes(unit, vm, order)
+    await first_drives(unit, vm, order.image.uuid if of_iso else "")
     it = await beside(unit, vm)
     it.status.created()
     it.disk.created()

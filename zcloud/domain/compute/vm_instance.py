@@ -7,8 +7,12 @@ from typing import Any
 
 import msgspec
 
+from zcloud.kernel.errors import invalid
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, Resource
+
+BOOT_MODES = ("Legacy", "Uefi")
+BOOT_DEVICES = ("HardDisk", "CdRom", "Network")
 
 
 class DesiredState(enum.Enum):
@@ -68,6 +72,8 @@ class VmInstance(Resource, kind="vm_instance"):
     memory_size: int = 0
     platform: str = ""
     boot_mode: str = "Legacy"
+    # Empty: HardDisk, then CdRom.
+    boot_order: tuple[str, ...] = ()
     allocator_strategy: str = ""
     desired_state: DesiredState = DesiredState.RUNNING
 
@@ -90,6 +96,23 @@ class VmInstance(Resource, kind="vm_instance"):
         """A user asked for another state; a stop that was asked for is never turned round by the system."""
 
         desired_state: DesiredState
+
+    class ImageChanged(Event):
+        """Its root volume is made anew from another image, whose devices and firmware it has from now on."""
+
+        image_uuid: str
+        platform: str
+        boot_mode: str
+
+    class BootModeChanged(Event):
+        """From the next start on."""
+
+        boot_mode: str
+
+    class BootOrderChanged(Event):
+        """From the next start on."""
+
+        boot_order: tuple[str, ...]
 
     class OfferingLost(Event):
         """The offering was deleted; the VM keeps its numbers."""
@@ -138,6 +161,28 @@ class VmInstance(Resource, kind="vm_instance"):
         """Remember what the user wants; wanting the same again is no event."""
         if state is not self.desired_state:
             self.trigger(self.DesiredStateChanged(desired_state=state))
+
+    def change_image(self, image_uuid: str, platform: str, boot_mode: str) -> None:
+        """The same again is no event."""
+        if (image_uuid, platform, boot_mode) != (self.image_uuid, self.platform, self.boot_mode):
+            self.trigger(self.ImageChanged(image_uuid=image_uuid, platform=platform, boot_mode=boot_mode))
+
+    def set_boot_mode(self, boot_mode: str) -> None:
+        """Legacy or Uefi (VM-07)."""
+        if boot_mode not in BOOT_MODES:
+            raise invalid("boot_mode", boot_mode, f"must be one of {', '.join(BOOT_MODES)}")
+        if boot_mode != self.boot_mode:
+            self.trigger(self.BootModeChanged(boot_mode=boot_mode))
+
+    def set_boot_order(self, boot_order: tuple[str, ...]) -> None:
+        """Of BOOT_DEVICES, each at most once; none: as it is by default (VM-08)."""
+        for number, device in enumerate(boot_order):
+            if device not in BOOT_DEVICES:
+                raise invalid("boot_order", device, f"must be one of {', '.join(BOOT_DEVICES)}")
+            if device in boot_order[:number]:
+                raise invalid("boot_order", device, "must be named once")
+        if boot_order != self.boot_order:
+            self.trigger(self.BootOrderChanged(boot_order=boot_order))
 
     def lose_offering(self) -> None:
         """The reference is dropped, the numbers stay."""

@@ -128,6 +128,7 @@ ALLOWED: dict[str, frozenset[VmState]] = {
     "snapshot": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "delete_snapshot": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "revert": frozenset({VmState.STOPPED}),
+    "reimage": frozenset({VmState.STOPPED}),
     "attach_volume": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "expunge": frozenset({VmState.DESTROYED}),
 }

@@ -119,6 +119,7 @@ class Setting:
 
 
 _SECONDS = _number(1, 10_000_000)
+_CD_ROMS = _number(0, 4)
 _DEGREE = _number(1, 10_000)
 _SWITCH = _one_of("true", "false")
 
@@ -194,6 +195,8 @@ KNOWN: list[Setting] = [
         "Whether VMs forget their instance offering when that is deleted.",
         _SWITCH,
     ),
+    Setting("vm", "vmDefaultCdRomNum", "1", "CD drives that a new VM has.", _CD_ROMS),
+    Setting("vm", "maximumCdRomNum", "3", "CD drives that a VM may have.", _CD_ROMS),
     Setting(
         "volume",
         "deletionPolicy",

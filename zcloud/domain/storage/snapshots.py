@@ -135,6 +135,15 @@ async def reverted(unit: Unit, it: Chained, snapshot_uuid: str, new_path: str) -
     await _move_tip(unit, it, snapshot_uuid)
 
 
+async def remade(unit: Unit, it: Chained, new_path: str, size: int, actual_size: int) -> None:
+    """The volume begins anew, on no snapshot; those that it has stay."""
+    it.chain.discard(it.disk.install_path)
+    it.disk.move(new_path)
+    it.disk.measured(actual_size)
+    it.volume.resized(size)
+    await cut_off(unit, it)
+
+
 # -- deleting
 
 

@@ -80,6 +80,11 @@ class Volume(Resource, kind="volume"):
 
         size: int
 
+    class ImageChanged(Event):
+        """It was made anew, from another image."""
+
+        image_uuid: str
+
     class OfferingLost(Event):
         """The offering was deleted; the volume keeps its size."""
 
@@ -120,8 +125,9 @@ class Volume(Resource, kind="volume"):
         disk_offering_uuid: str = "",
         vm_instance_uuid: str = "",
         device_id: int = 0,
+        image_uuid: str = "",
     ) -> None:
-        """An empty disk; vm_instance_uuid: of a VM that is made with it."""
+        """An empty disk, or a thin copy of an image. vm_instance_uuid: of a VM that is made with it."""
         self.trigger(
             self.Created(
                 name=name[:255],
@@ -130,7 +136,7 @@ class Volume(Resource, kind="volume"):
                 zone_uuid=zone_uuid,
                 type=VolumeType.DATA,
                 vm_instance_uuid=vm_instance_uuid,
-                image_uuid="",
+                image_uuid=image_uuid,
                 size=size,
                 device_id=device_id,
                 disk_offering_uuid=disk_offering_uuid,
@@ -186,6 +192,11 @@ class Volume(Resource, kind="volume"):
         """The same size again is no event."""
         if size != self.size:
             self.trigger(self.Resized(size=size))
+
+    def change_image(self, image_uuid: str) -> None:
+        """The same again is no event."""
+        if image_uuid != self.image_uuid:
+            self.trigger(self.ImageChanged(image_uuid=image_uuid))
 
     def lose_offering(self) -> None:
         """The reference is dropped, the size stays."""

@@ -18,10 +18,12 @@ from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task
 from zcloud.processes.compute import new_volumes
+from zcloud.processes.compute.cd_drives import cd_drives
 from zcloud.processes.compute.hosts import must_reach
 from zcloud.processes.compute.stop_steps import uncertain
 from zcloud.processes.network import dhcp
 from zcloud.processes.storage import image_cache
+from zcloud.processes.storage.volume_tasks import create_task
 from zcloud.v1.image_task_pb2 import CacheImageResult
 from zcloud.v1.vm_instance_task_pb2 import StartVmResult, StartVmTask, StopVmTask, VmDisk, VmInterface, VmSpec
 from zcloud.v1.volume_task_pb2 import CreateRootVolumeResult, CreateRootVolumeTask, DeleteVolumeTask
@@ -68,6 +70,8 @@ async def spec(unit: Unit, it: Machine) -> VmSpec:
             ),
         ],
         interfaces=interfaces,
+        cd_drives=await cd_drives(unit, it),
+        boot_order=it.vm.boot_order,
     )
 
 
@@ -116,6 +120,8 @@ async def create_volume(unit: Unit, job: Job) -> Task | None:
     if it is None or it.disk.status is not VolumeState.CREATING:
         return None
     image, storage = await _bits(unit, it)
+    if not it.volume.image_uuid:  # of a VM that is installed from an ISO
+        return await create_task(unit, it.volume)
     return Task(
         it.disk.host_uuid,
         CreateRootVolumeTask(

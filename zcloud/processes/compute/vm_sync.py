@@ -34,6 +34,9 @@ ASIDE = frozenset(
         "create_volume_snapshots",
         "delete_volume_snapshot",
         "revert_volumes",
+        "reimage_vm_instance",
+        "attach_iso",
+        "detach_iso",
     }
 )
 GONE = "its host does not have it any more"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from zcloud.domain.compute.vm_cd_roms import VmCdRoms
+from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
@@ -20,7 +22,10 @@ from zcloud.v1.image_task_pb2 import DeleteCachedImageResult, DeleteCachedImageT
 
 
 async def is_garbage(unit: Unit, storage: PrimaryStorage, host: Host, cached: CachedImage) -> bool:
-    """The image is no more, and no volume there was made from it; while it lives it serves the next VM."""
+    """The image is no more, no volume there was made from it, and no VM there has it in a drive.
+
+    While it lives it serves the next VM.
+    """
     image_uuid = cached.name.partition("-")[0]
     image = await unit.find(Image, image_uuid)
     if image is not None and image.cache_name == cached.name:
@@ -28,9 +33,14 @@ async def is_garbage(unit: Unit, storage: PrimaryStorage, host: Host, cached: Ca
     share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
     for key in share.claims if share is not None else ():
         volume = await unit.last(Volume, key) if "/" not in key else None
-        if volume is not None and volume.image_uuid == image_uuid:
+        if volume is not None and (volume.image_uuid == image_uuid or await _in_drive(unit, volume, image_uuid)):
             return False
     return True
+
+
+async def _in_drive(unit: Unit, volume: Volume, image_uuid: str) -> bool:
+    vm = await unit.find(VmInstance, volume.vm_instance_uuid) if volume.vm_instance_uuid else None
+    return vm is not None and image_uuid in (await unit.companion(VmCdRoms, vm)).iso_uuids
 
 
 async def garbage(unit: Unit, storage: PrimaryStorage) -> AsyncIterator[tuple[Host, CachedImage]]:
