@@ -29,6 +29,7 @@ class Fleet:
         """Let one more host dial in."""
         if len(self._sessions) % STREAMS_PER_CHANNEL == 0:
             self._doors.append(Doors(self._endpoint, self._identity))
+        host.world.sends = True
         outbox = Outbox()
         dispatcher = Dispatcher(Journal(), host.handlers(), outbox.put)
         session = Session(

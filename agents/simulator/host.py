@@ -6,7 +6,14 @@ import asyncio
 from typing import Any
 
 from agents.runtime.task import Handler
-from agents.simulator import network_handlers, snapshot_handlers, storage_handlers, vm_handlers, volume_handlers
+from agents.simulator import (
+    export_handlers,
+    network_handlers,
+    snapshot_handlers,
+    storage_handlers,
+    vm_handlers,
+    volume_handlers,
+)
 from agents.simulator.faults import Faults, Pace
 from agents.simulator.simulated import Simulated
 from agents.simulator.world import GIB, World
@@ -36,6 +43,7 @@ HANDLERS: tuple[type[Simulated[Any, Any]], ...] = (
     *vm_handlers.HANDLERS,
     *volume_handlers.HANDLERS,
     *snapshot_handlers.HANDLERS,
+    *export_handlers.HANDLERS,
 )
 TASK_NAMES = frozenset(handler.task.DESCRIPTOR.name for handler in HANDLERS)
 

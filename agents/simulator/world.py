@@ -56,6 +56,8 @@ class World:
     # Bridge to its physical device.
     bridges: dict[str, str] = field(default_factory=dict)
     dhcp: dict[str, DhcpServer] = field(default_factory=dict)
+    # Whether backup storages are real, and get what is sent to them.
+    sends: bool = False
     changes: asyncio.Queue[HostInventory] = field(default_factory=asyncio.Queue)
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 
 from agents.runtime.task import Handler
 from agents.storage.data_volumes import CreateDataVolume, ReadVolume
+from agents.storage.export_volume import ExportVolume
 from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
 from agents.storage.local_storage import PrepareLocalStorage
 from agents.storage.snapshot_files import DeleteVolumeFiles, RevertVolumes
@@ -23,6 +24,7 @@ def host_handlers() -> list[Handler[Any, Any]]:
         CreateDataVolume(),
         DeleteVolume(),
         ReadVolume(),
+        ExportVolume(),
         RevertVolumes(),
         DeleteVolumeFiles(),
     ]

@@ -39,6 +39,9 @@ NO_UNDO = {
     "stop_stray_vm_instance.stop": "what runs where it should not is stopped, whatever becomes of the job",
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",
+    "retract": "what was captured for a while is let go, whatever becomes of the job",
+    "delete": "what was captured for a while is let go, whatever becomes of the job",
+    "create_image.store": "what lies on the backup storage is removed by the undo of the first step",
     "flatten": "the guest reads the same as before; the file needs nothing below it any more",
     "release_dhcp": "an address that is served no more; the start serves it again",
 }

@@ -187,6 +187,7 @@ def _books(fold: Fold) -> list[str]:
             snapshots = {f"snapshot/{s}" for v in lie for s in fold.companion(VolumeChain, v).nodes}
             if {k for k in share.claims if k.startswith("snapshot/")} != snapshots:
                 found.append(f"I9: room of {host.name} for snapshots is not what they are")
+            snapshots |= {f"export/{m.uuid}" for m in fold.all("image") if fold.value(m, "status") == "Downloading"}
             if not waiting and {k for k in share.claims if "/" in k} - cached - snapshots:
                 found.append(f"I9: room of {host.name} is kept for an image that is not there")
     nics = {nic.uuid for m in vms.values() for nic in fold.companion(VmNics, m.uuid).vm_nics if nic.ip}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from agents.node.image_upload import upload, uploaded
 from agents.runtime.task import TaskError
+from agents.storage.image_upload import upload, uploaded
 from zcloud.api import access, pipeline, rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import query

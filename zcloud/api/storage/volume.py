@@ -13,6 +13,8 @@ from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
+from zcloud.domain.storage.allocation import claim_cache
+from zcloud.domain.storage.image import Image, ImageFacts, MediaType, must_be_usable
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
@@ -44,6 +46,32 @@ async def create_data_volume(call: Call, unit: Unit, request: Any) -> Volume:
         host = await _host(unit, storage, request.host_uuid, size)
         await place_on(unit, volume, storage, host)
         await submit(unit, "create_data_volume", volume)
+    return volume
+
+
+@command("CreateDataVolumeFromVolumeTemplate")
+async def create_data_volume_from_template(call: Call, unit: Unit, request: Any) -> Volume:
+    """As large as the image; it grows by ResizeDataVolume."""
+    image = await unit.usable(Image, request.image_uuid)
+    facts = await unit.companion(ImageFacts, image)
+    must_be_usable(image, facts)
+    if image.media_type is not MediaType.DATA_VOLUME_TEMPLATE:
+        text = f'image "{image.name}" is a {image.media_type.value}; data volumes are made from a DataVolumeTemplate'
+        raise precondition(Reason.NOT_SUPPORTED, text, image_uuid=image.uuid)
+    storage = await unit.usable(PrimaryStorage, request.primary_storage_uuid)
+    host = await _host(unit, storage, request.host_uuid, facts.size)
+    volume = await unit.new(Volume, request.resource_uuid)
+    volume.create_data(
+        name=request.name,
+        description=request.description,
+        size=facts.size,
+        zone_uuid=storage.zone_uuid,
+        image_uuid=image.uuid,
+    )
+    (await unit.companion(VolumeStatus, volume)).created()
+    await place_on(unit, volume, storage, host)
+    await claim_cache(unit, storage, host, image)
+    await submit(unit, "create_data_volume_from_template", volume)
     return volume
 
 

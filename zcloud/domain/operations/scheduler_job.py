@@ -22,6 +22,7 @@ class JobType(enum.Enum):
     REBOOT_VM = "RebootVm"
     VM_SNAPSHOT = "VmSnapshot"
     VOLUME_SNAPSHOT = "VolumeSnapshot"
+    IMAGE_BACKUP = "ImageBackup"
     ACTION = "Action"
 
 
@@ -32,6 +33,7 @@ ACTIONS = {
     JobType.REBOOT_VM: "RebootVmInstance",
     JobType.VM_SNAPSHOT: "CreateVolumeSnapshotGroup",
     JobType.VOLUME_SNAPSHOT: "CreateVolumeSnapshot",
+    JobType.IMAGE_BACKUP: "CreateBackupImageFromVmInstance",
 }
 SNAPSHOTS = ("CreateVolumeSnapshotGroup", "CreateVolumeSnapshot")
 

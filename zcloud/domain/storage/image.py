@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from typing import Any
 
-import msgspec
-
+from zcloud.domain.storage.image_kinds import (
+    BootMode,
+    Format,
+    ImageCopy,
+    ImageStatus,
+    ImageType,
+    MediaType,
+    Platform,
+)
 from zcloud.domain.storage.image_url import must_be_image_url, scheme_of
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, invalid, precondition
@@ -15,62 +21,6 @@ from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Creation, State, Switched
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class ImageStatus(enum.Enum):
-    """Only a Ready image can be used; a Deleted one lies in the recycle bin."""
-
-    CREATING = "Creating"
-    DOWNLOADING = "Downloading"
-    READY = "Ready"
-    DELETED = "Deleted"
-    ERROR = "Error"
-
-
-class Format(enum.Enum):
-    """What the file is."""
-
-    QCOW2 = "Qcow2"
-    RAW = "Raw"
-    ISO = "Iso"
-
-    @property
-    def suffix(self) -> str:
-        """As agents name it, and as files end."""
-        return self.value.lower()
-
-
-class Platform(enum.Enum):
-    """What the guest can drive (IMG-03)."""
-
-    LINUX = "Linux"
-    WINDOWS = "Windows"
-    WINDOWS_VIRTIO = "WindowsVirtio"
-    OTHER = "Other"
-    PARAVIRTUALIZATION = "Paravirtualization"
-
-
-class MediaType(enum.Enum):
-    """What it is a template of."""
-
-    ROOT_VOLUME_TEMPLATE = "RootVolumeTemplate"
-    DATA_VOLUME_TEMPLATE = "DataVolumeTemplate"
-    ISO = "Iso"
-
-
-class BootMode(enum.Enum):
-    """What firmware its VMs begin with; Legacy is BIOS."""
-
-    LEGACY = "Legacy"
-    UEFI = "Uefi"
-
-
-class ImageCopy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The file on one backup storage."""
-
-    backup_storage_uuid: str
-    status: ImageStatus = ImageStatus.READY
-    install_path: str = ""
 
 
 class Image(Switched, kind="image"):
@@ -91,6 +41,12 @@ class Image(Switched, kind="image"):
     own_keys: bool = False
     # With upload://: bytes of the file that is to come.
     upload_size: int = 0
+    type: ImageType = ImageType.TEMPLATE
+    # Of a backup: which row of backups it stands in, and the VM that it was made of.
+    backup_type: str = ""
+    vm_instance_uuid: str = ""
+    # What it was made of, where that was a volume or its snapshot.
+    volume_uuid: str = ""
     deleted: bool = False
     deleted_date: int = 0
 
@@ -118,6 +74,10 @@ class Image(Switched, kind="image"):
         private_key: str = ""
         own_keys: bool = False
         upload_size: int = 0
+        type: ImageType = ImageType.TEMPLATE
+        backup_type: str = ""
+        vm_instance_uuid: str = ""
+        volume_uuid: str = ""
 
     class BootModeChanged(Event):
         """How its VMs boot was set right; VMs that exist keep theirs."""
@@ -186,6 +146,37 @@ class Image(Switched, kind="image"):
                 private_key=private_key,
                 own_keys=own_keys,
                 upload_size=size,
+            )
+        )
+
+    def create_from(
+        self,
+        *,
+        name: str,
+        url: str,
+        volume_uuid: str,
+        media_type: MediaType,
+        description: str = "",
+        platform: Platform = Platform.LINUX,
+        boot_mode: BootMode = BootMode.LEGACY,
+        backup_type: str = "",
+        vm_instance_uuid: str = "",
+    ) -> None:
+        """Of what a volume holds, always as qcow2. url: names the volume or the snapshot. backup_type: of a backup."""
+        self.trigger(
+            self.Created(
+                name=name,
+                description=description,
+                account_uuid=self.account_uuid,
+                url=url,
+                format=Format.QCOW2,
+                platform=platform,
+                media_type=media_type,
+                boot_mode=boot_mode,
+                type=ImageType.BACKUP if backup_type else ImageType.TEMPLATE,
+                backup_type=backup_type,
+                vm_instance_uuid=vm_instance_uuid,
+                volume_uuid=volume_uuid,
             )
         )
 
@@ -392,3 +383,17 @@ def must_be_usable(image: Image, facts: ImageFacts) -> None:
         text = f'image "{image.name}" is Disabled; enable it first'
         raise precondition(Reason.WRONG_STATE, text, image_uuid=image.uuid)
     facts.must_be(image, ImageStatus.READY, "used")
+
+
+__all__ = [
+    "BootMode",
+    "Format",
+    "Image",
+    "ImageCopy",
+    "ImageFacts",
+    "ImageStatus",
+    "ImageType",
+    "MediaType",
+    "Platform",
+    "must_be_usable",
+]

@@ -28,12 +28,12 @@ def install_path(storage: BackupStorage, image: Image) -> str:
     return f"{storage.url}/images/{image.uuid}/{image.uuid}.{image.format.suffix}"
 
 
-async def _both(unit: Unit, job: Job) -> tuple[Image, BackupStorage]:
+async def both(unit: Unit, job: Job) -> tuple[Image, BackupStorage]:
     image = await unit.get(Image, job.resource_uuid)
     return image, await unit.get(BackupStorage, job.args["backup_storage_uuid"])
 
 
-async def _task(unit: Unit, image: Image, storage: BackupStorage, sha256: str) -> DownloadImageTask:
+async def download_task(unit: Unit, image: Image, storage: BackupStorage, sha256: str) -> DownloadImageTask:
     """What every way of fetching it has in common."""
     return DownloadImageTask(
         target=reach(unit, storage),
@@ -48,9 +48,9 @@ async def _task(unit: Unit, image: Image, storage: BackupStorage, sha256: str) -
 
 async def download(unit: Unit, job: Job) -> Task:
     """The node's own agent has the storage fetch it."""
-    image, storage = await _both(unit, job)
+    image, storage = await both(unit, job)
     vault: Vault = unit.port("vault")
-    task = await _task(unit, image, storage, image.expected_sha256)
+    task = await download_task(unit, image, storage, image.expected_sha256)
     task.image_url, task.upload_size, task.own_keys = image.url, image.upload_size, image.own_keys
     task.username, task.password = image.username, vault.open(image.password)
     task.private_key = vault.open(image.private_key)
@@ -74,7 +74,7 @@ async def _store(unit: Unit, image: Image, storage: BackupStorage, result: Downl
 
 async def downloaded(unit: Unit, job: Job, result: DownloadImageResult) -> None:
     """It is there."""
-    image, storage = await _both(unit, job)
+    image, storage = await both(unit, job)
     await _store(unit, image, storage, result)
     (await unit.companion(ImageFacts, image)).ready(
         storage.uuid,
@@ -125,10 +125,10 @@ class AddImage(AddImageOnce, name="add_image", version=2, title="add image"):
 
 async def copy(unit: Unit, job: Job) -> Task:
     """The storage fetches it from one that has it; between storages of the cloud no setting is asked."""
-    image, storage = await _both(unit, job)
+    image, storage = await both(unit, job)
     source, path = await copy_source(unit, image, storage)
     facts = await unit.companion(ImageFacts, image)
-    task = await _task(unit, image, storage, facts.sha256)
+    task = await download_task(unit, image, storage, facts.sha256)
     task.source.CopyFrom(reach(unit, source))
     task.source_path = path
     return Task(NODE, task)
@@ -136,7 +136,7 @@ async def copy(unit: Unit, job: Job) -> Task:
 
 async def copied(unit: Unit, job: Job, result: DownloadImageResult) -> None:
     """It is there as well."""
-    image, storage = await _both(unit, job)
+    image, storage = await both(unit, job)
     await _store(unit, image, storage, result)
     (await unit.companion(ImageFacts, image)).add_copy(storage.uuid, result.install_path)
 
@@ -147,7 +147,7 @@ class CopyImage(Workflow, name="copy_image", version=1, title="copy image"):
     table = (Step("copy", copy, copied, undo=discard, timeout=TIMEOUT, out_of_reach=AWAY),)
 
     async def begin(self, unit: Unit, job: Job) -> None:
-        image, storage = await _both(unit, job)
+        image, storage = await both(unit, job)
         await copy_source(unit, image, storage)
         (await unit.companion(ImageFacts, image)).begin_copy(image, storage.uuid)
         (await unit.companion(BackupStorageCapacity, storage)).expect(image.uuid)
