@@ -13,7 +13,7 @@ from projections.many import Many
 from projections.schema import tables
 from projections.schema.fields import root_group
 from projections.schema.relations import Relation
-from projections.schema.values import RowReader, Value, clear_secrets, has_secret, list_readers
+from projections.schema.values import ListReader, RowReader, Value, clear_secrets, has_secret, list_readers
 from zcloud.v1 import options_pb2
 
 METADATA = MetaData()
@@ -81,6 +81,10 @@ class ReadModel:
         self._lists = list_readers(self.root)
         self._has_secret = has_secret(descriptor)
         self._upsert = Many(self.upsert, [column.name for column in self.table.columns])
+
+    def reader(self, side: str) -> ListReader:
+        """What reads a list of a message into the rows of its side table."""
+        return next(reader for reader in self._lists if reader.side == side)
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -68,7 +68,7 @@ def fold_until(store: Store, path: Path, position: int, told: Told = lambda _: N
         raise FileExistsError(f"{path} is there already")
     engine = create_engine(f"sqlite:///{path}")
     try:
-        projector = Projector(store, engine, ReadModels.of_api(MetaData()))
+        projector = Projector(store, engine, ReadModels.of_api(MetaData()), past=False)
         projector.prepare()
         while projector.position < position and projector.advance(min(BATCH, position - projector.position)):
             told(projector.position)

@@ -1,42 +1,56 @@
-"""The read models as of a position: one resource from its streams, a query from tables made of the log, in memory."""
+"""The read models as of a position: one resource from its streams, a query from tables of what was right then."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, StaticPool, create_engine
+from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, insert, select
+from sqlalchemy.schema import CreateTable
 
 from projections.model import ReadModel, Rows
 from projections.query.query import condition
 from projections.query.viewer import Viewer
 from projections.schema.registry import ReadModels
 from projections.schema.tables import DOC, OWNER, PUBLIC
+from projections.snapshots import SnapshotsIn
+from projections.versions import BATCH, Versions, shared_with
 from projections.view import View, load_view, rows_of
 from zcloud.kernel.aggregate import kinds
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.store import Store
 
 T = TypeVar("T")
-BATCH = 2000
 # Moments that are kept, and how many resources all of them together may hold.
 MOMENTS = 8
 RESOURCES = 200_000
-# Queries of the past at the same time: each may fold the whole log, and must not hold up the queries of now.
+# Queries of the past at the same time: each may copy a whole kind, and must not hold up the queries of now.
 THREADS = 2
+# What a query rests on: a kind's own rows (no side), or those of one of its lists.
+Walked = tuple[str, str]
 
 
 class Past:
     """Answers as of then. What was visible then, by owner and sharing of then, is visible."""
 
-    def __init__(self, store: Store, models: ReadModels) -> None:
+    def __init__(
+        self, store: Store, models: ReadModels, engine: Engine, reached: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """engine: where the read models are, with what they were; reached: wait until they are at a position."""
         self._store = store
         self._models = models
+        self._engine = engine
+        self._reached = reached
+        self._versions = Versions(models)
+        self._snapshots = SnapshotsIn(engine)
         self._kept: OrderedDict[int, Tables] = OrderedDict()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="past")
@@ -52,12 +66,15 @@ class Past:
         """One resource, None when there was none that the viewer may see."""
 
         def read() -> Message | None:
-            for model, rows in rows_of(load_view(self._store, uuid, position), self._models):
+            for model, rows in rows_of(self._view(uuid, position), self._models):
                 if model.kind == kind and self._sees(viewer, model, rows, position):
                     return model.message_type.FromString(rows.row[DOC])
             return None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    def _view(self, uuid: str, position: int) -> View:
+        return load_view(self._store, uuid, position, self._snapshots)
 
     def _sees(self, viewer: Viewer, model: ReadModel, rows: Rows, position: int) -> bool:
         if may_see(model, rows, viewer):
@@ -65,16 +82,17 @@ class Past:
         whole = rows.row[f"{model.part_of}_uuid"] if model.part_of and not model.admin_only else None
         return bool(whole) and any(
             found.kind == model.part_of and self._sees(viewer, found, its, position)
-            for found, its in rows_of(load_view(self._store, str(whole), position), self._models)
+            for found, its in rows_of(self._view(str(whole), position), self._models)
         )
 
     async def ask(self, kind: str, filter: str, position: int, viewer: Viewer, ask: Callable[[Connection], T]) -> T:
         """What is asked of tables that hold the kind, and all that the filter walks. Raises QueryError."""
-        walked = walked_by(self._models, kind, filter, viewer)
+        walked = _walk(self._models, kind, filter, viewer).walked
+        await self._reached(position)
 
         def read() -> T:
             with self._tables(position) as tables:
-                tables.fill(self._store, walked)
+                tables.fill(self._engine, self._versions, walked, self._view)
                 with tables.engine.connect() as connection:
                     return ask(connection)
 
@@ -109,7 +127,7 @@ class Tables:
         self.size = 0
         self._models = models
         self._position = position
-        self._kinds: set[str] = set()
+        self._filled: set[Walked] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Tables:
@@ -123,53 +141,91 @@ class Tables:
         """Give the memory back."""
         self.engine.dispose()
 
-    def fill(self, store: Store, wanted: set[str]) -> None:
-        """Fold the log for the kinds that are not there yet."""
-        missing = wanted - self._kinds
-        if not missing:
-            return
-        found: dict[str, list[Rows]] = {kind: [] for kind in missing}
-        for view in fold_all(store, missing, self._position).values():
-            for model, rows in rows_of(view, self._models):
-                if model.kind in missing:
-                    found[model.kind].append(rows)
+    def fill(self, source: Engine, versions: Versions, walked: set[Walked], view: Callable[[str, int], View]) -> None:
+        """Copy what was right then, for the kinds and lists that are not there yet."""
+        missing = walked - self._filled
+        wanted = {kind: self._models[kind] for kind, side in missing if not side}
         with self.engine.begin() as connection:
-            for kind, rows_of_kind in found.items():
-                self._models[kind].create(connection)
-                self._models[kind].write(connection, rows_of_kind)
-                self.size += len(rows_of_kind)
-        self._kinds |= missing
+            if wanted:
+                with _steady(source) as rows:
+                    for model in wanted.values():
+                        self._copy(versions, rows, connection, model)
+                    gaps = versions.gaps_at(rows, self._position)
+                for uuid in gaps:  # what no row tells, since the follower was in a hurry then
+                    for model, found in rows_of(view(uuid, self._position), self._models):
+                        if model.kind in wanted:
+                            connection.execute(insert(model.table), [found.row])
+                            self._share(connection, model, [(uuid, found.shares)])
+                            self.size += 1
+            for model in wanted.values():
+                _index(connection, model.table)
+            for kind, side in missing:
+                if side:
+                    self._unfold(connection, self._models[kind], side)
+        self._filled |= missing
+
+    def _copy(self, versions: Versions, rows: Connection, connection: Connection, model: ReadModel) -> None:
+        connection.execute(CreateTable(model.table))
+        model.shares.create(connection, checkfirst=True)
+        found = iter(versions.rows_at(rows, model, self._position))
+        while batch := list(islice(found, BATCH)):
+            _insert(connection, model.table, [tuple(row)[:-1] for row in batch])
+            self._share(connection, model, [(row[0], shared_with(row[-1])) for row in batch if row[-1]])
+            self.size += len(batch)
+
+    def _share(self, connection: Connection, model: ReadModel, shares: Iterable[tuple[str, Iterable[str]]]) -> None:
+        _insert(connection, model.shares, [(model.kind, uuid, one) for uuid, accounts in shares for one in accounts])
+
+    def _unfold(self, connection: Connection, model: ReadModel, side: str) -> None:
+        """The rows of a list, from the documents that hold it."""
+        table, reader = model.sides[side], model.reader(side)
+        connection.execute(CreateTable(table))
+        columns = [c.name for c in table.columns]
+        documents = iter(connection.execute(select(model.table.c.uuid, model.table.c[DOC])).all())
+        while batch := list(islice(documents, BATCH)):
+            rows = [row for uuid, doc in batch for row in reader.read(model.message_type.FromString(doc), uuid)]
+            _insert(connection, table, [tuple(row[name] for name in columns) for row in rows])
+        _index(connection, table)
+
+
+@contextlib.contextmanager
+def _steady(source: Engine) -> Iterator[Connection]:
+    """A connection for which nothing moves: a row overwritten meanwhile must not be missed, nor be there twice."""
+    with source.connect() as connection:
+        if source.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+        else:
+            yield connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+def _index(connection: Connection, table: Table) -> None:
+    """Cheaper when the rows are there."""
+    for index in table.indexes:
+        index.create(connection)
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows in the order of the columns, as the driver takes them."""
+    if rows:
+        marks = ",".join("?" * len(table.columns))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks})', list(rows))  # noqa: S608
+
+
+def _walk(models: ReadModels, kind: str, filter: str, viewer: Viewer) -> _Walked:
+    walked = _Walked(models)
+    condition(walked[kind], walked, filter, viewer, now=0)
+    return walked
 
 
 def walked_by(models: ReadModels, kind: str, filter: str, viewer: Viewer) -> set[str]:
     """The kind and all others that the answer to a filter rests on. Raises QueryError."""
-    walked = _Walked(models)
-    condition(walked[kind], walked, filter, viewer, now=0)
-    return walked.kinds
+    return {kind for kind, _ in _walk(models, kind, filter, viewer).walked}
 
 
 def shown_kinds(shown_as: set[str]) -> set[str]:
     """The kinds of resources that are shown as one of these."""
     return {cls.kind for cls in kinds().values() if issubclass(cls, Resource) and not shown_as.isdisjoint(cls.kinds)}
-
-
-def fold_all(store: Store, shown_as: set[str], position: int) -> dict[str, View]:
-    """Every resource that is shown as one of these kinds, as it was at a position, by uuid."""
-    wanted = {cls.kind for cls in kinds().values() if issubclass(cls, Resource) and not shown_as.isdisjoint(cls.kinds)}
-    views: dict[str, View] = {}
-    at = 0
-    while at < position:
-        records = store.read_all(at, min(BATCH, position - at))
-        if not records:
-            break
-        for record in records:
-            if record.kind in wanted and record.position <= position:
-                view = views.get(record.resource_uuid)
-                if view is None:
-                    view = views[record.resource_uuid] = View(record.resource_uuid)
-                view.take(record)
-        at = records[-1].position
-    return views
 
 
 def may_see(model: ReadModel, rows: Rows, viewer: Viewer) -> bool:
@@ -182,12 +238,24 @@ def may_see(model: ReadModel, rows: Rows, viewer: Viewer) -> bool:
 
 
 class _Walked(ReadModels):
-    """Takes down which kinds are asked for while a filter is compiled."""
+    """Takes down which kinds, and which of their lists, are asked for while a filter is compiled."""
 
     def __init__(self, models: ReadModels) -> None:
-        self.kinds: set[str] = set()
+        self.walked: set[Walked] = set()
         super().__init__(models)
 
     def __getitem__(self, kind: str) -> ReadModel:
-        self.kinds.add(kind)
-        return super().__getitem__(kind)
+        self.walked.add((kind, ""))
+        model = copy.copy(super().__getitem__(kind))
+        model.sides = _Sides(model, self.walked)
+        return model
+
+
+class _Sides(dict[str, Table]):
+    def __init__(self, model: ReadModel, walked: set[Walked]) -> None:
+        super().__init__(model.sides)
+        self._kind, self._walked = model.kind, walked
+
+    def __getitem__(self, side: str) -> Table:
+        self._walked.add((self._kind, side))
+        return super().__getitem__(side)

@@ -13,9 +13,12 @@ from projections.audit import AuditIndex
 from projections.model import Rows
 from projections.render import kind_of, messages_of
 from projections.schema.registry import ReadModels
+from projections.snapshots import SnapshotsIn, SnapshotTable
+from projections.versions import Versions
 from projections.view import View, load_view, rows_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
+from zcloud.kernel.snapshot import EVERY, Snapshot, take
 from zcloud.kernel.store import Store
 
 log = logging.getLogger(__name__)
@@ -42,18 +45,23 @@ class Overtaken(Exception):
 class Projector:
     """Fills the read models of all kinds, from where they are; a changed shape is filled anew. One thread uses it."""
 
-    def __init__(self, store: Store, engine: Engine, models: ReadModels) -> None:
+    def __init__(self, store: Store, engine: Engine, models: ReadModels, *, past: bool = True) -> None:
+        """past: keep what is overwritten, and snapshots, so that the past can be asked for."""
         self.engine = engine
         self.models = models
         self.position = 0
         self._store = store
         self._views: OrderedDict[str, View] = OrderedDict()
         self._audit = AuditIndex()
+        self._versions = Versions(models) if past else None
+        self._snapshots = SnapshotTable() if past else None
+        self._sides = [side for side in (self._audit, self._versions, self._snapshots) if side is not None]
         # Whether what is in memory was not written.
         self._dirty = False
 
     def _fingerprint(self) -> str:
-        return "".join(sorted(model.fingerprint for model in self.models)) + self._audit.fingerprint
+        sides = "".join(side.fingerprint for side in self._sides)
+        return "".join(sorted(model.fingerprint for model in self.models)) + sides
 
     def prepare(self) -> None:
         """Make the tables, or find where they are."""
@@ -73,8 +81,9 @@ class Projector:
             model.drop(connection)
         for model in self.models:
             model.create(connection)
-        self._audit.drop(connection)
-        self._audit.create(connection)
+        for side in self._sides:
+            side.drop(connection)
+            side.create(connection)
         connection.execute(delete(progress))
         connection.execute(insert(progress).values(name="models", position=0, fingerprint=self._fingerprint()))
         self.position = 0
@@ -88,15 +97,23 @@ class Projector:
         self._dirty = True
         touched: dict[str, View] = {}
         lives: dict[str, set[str]] = {}
+        # Where each resource's rows of before are no longer right.
+        since: dict[str, int] = {}
+        snapshots: list[Snapshot] = []
         for record in records:
             view = self._take(record)
             touched[view.uuid] = view
+            since.setdefault(view.uuid, record.position)
+            if record.originator_version % EVERY == 0:
+                snapshots.append(take(view.part(record), record))
             if view.main is not None:
                 lives.setdefault(view.uuid, set()).add(view.main.kind)
         with self.engine.begin() as connection:
             self._pass(connection, records[-1].position)  # first: of two that write, one waits here and then goes back
-            self._write(connection, touched, lives)
+            self._write(connection, touched, lives, since)
             self._audit.write(connection, records)
+            if self._snapshots is not None:
+                self._snapshots.write(connection, snapshots)
         self.position, self._dirty = records[-1].position, False
         while len(self._views) > CACHED:
             self._views.popitem(last=False)
@@ -141,12 +158,17 @@ class Projector:
         view = self._views.get(uuid)
         if view is None:
             first = stream == uuid and record.originator_version == 1
-            view = self._views[uuid] = View(uuid) if first else load_view(self._store, uuid, record.position - 1)
+            view = self._views[uuid] = View(uuid) if first else self._load(uuid, record.position - 1)
         self._views.move_to_end(uuid)
         view.take(record)
         return view
 
-    def _write(self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]]) -> None:
+    def _load(self, uuid: str, by: int) -> View:
+        return load_view(self._store, uuid, by, SnapshotsIn(self.engine) if self._snapshots else None)
+
+    def _write(
+        self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]], since: dict[str, int]
+    ) -> None:
         upserts: dict[str, list[Rows]] = {}
         deletes: dict[str, list[str]] = {}
         for view in touched.values():
@@ -160,8 +182,16 @@ class Projector:
             for model, rows in rows_of(view, self.models):
                 upserts.setdefault(model.kind, []).append(rows)
         for model in self.models:
-            if model.kind in upserts or model.kind in deletes:
-                model.write(connection, upserts.get(model.kind, ()), deletes.get(model.kind, ()))
+            written, gone = upserts.get(model.kind, ()), deletes.get(model.kind, ())
+            if not written and not gone:
+                continue
+            if self._versions is not None:
+                wrong = {uuid: since[uuid] for uuid in (*(rows.uuid for rows in written), *gone)}
+                self._versions.keep(connection, model, wrong)
+            model.write(connection, written, gone)
+        if self._versions is not None:
+            gaps = [(v.uuid, since[v.uuid], v.position) for v in touched.values() if since[v.uuid] < v.position]
+            self._versions.leave(connection, gaps)
 
 
 def shown_as(view: View) -> Sequence[str]:

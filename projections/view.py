@@ -10,9 +10,10 @@ from projections.model import ReadModel, Rows
 from projections.render import kind_of, messages_of, render
 from projections.schema.registry import ReadModels
 from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
-from zcloud.kernel.cloud import fold
+from zcloud.kernel.fold import fold
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
+from zcloud.kernel.snapshot import Snapshots, load
 from zcloud.kernel.store import Store
 
 
@@ -35,16 +36,25 @@ class View:
             self.beside[stream] = fold(self.beside.get(stream), record, cls)
         self.position = max(self.position, record.position)
 
+    def part(self, record: Record) -> Aggregate:
+        """What a record that was taken in has become part of."""
+        stream = str(record.originator_id)
+        found = self.main if stream == self.uuid else self.beside[stream]
+        assert found is not None
+        return found
 
-def load_view(store: Store, uuid: str, by: int) -> View:
-    """One resource from its streams, as it was at a position."""
+
+def load_view(store: Store, uuid: str, by: int, snapshots: Snapshots | None = None) -> View:
+    """One resource from its streams, as it was at a position. What stood beside it in earlier lives is left out."""
     view = View(uuid)
-    for record in store.read_stream(uuid, by=by):
-        view.take(record)
+    view.main, view.position = load(store, uuid, None, by, snapshots)
     if isinstance(view.main, Resource):
         for cls in companions_of(view.main.kinds):
-            for record in store.read_stream(cls.stream_of(uuid, view.main.life), by=by):
-                view.take(record)
+            stream = cls.stream_of(uuid, view.main.life)
+            found, position = load(store, stream, cls, by, snapshots)
+            if found is not None:
+                view.beside[stream] = found
+                view.position = max(view.position, position)
     return view
 
 

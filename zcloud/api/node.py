@@ -21,6 +21,7 @@ from projections.history import History
 from projections.past import Past
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
+from projections.snapshots import SnapshotsIn
 from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
@@ -96,7 +97,8 @@ class Node:
         )
         self.views = Views(self.cloud, self.follower, self.engine, self.models)
         self.current = Current(self)
-        self.past = Past(self.recorder, self.models)
+        self.past = Past(self.recorder, self.models, self.engine, self.follower.reached)
+        self.cloud.snapshots = SnapshotsIn(self.engine)
         self.history = History(self.recorder)
         self.calls = Calls(self, apart=follow_apart)
         self.proof = Proof(self, store)

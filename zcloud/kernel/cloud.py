@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from zcloud.kernel import aggregate as aggregates
 from zcloud.kernel import event as events
 from zcloud.kernel.aggregate import Aggregate
 from zcloud.kernel.clock import Clock, SystemClock
@@ -19,6 +18,7 @@ from zcloud.kernel.leases import Leases, SoleOwner
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
 from zcloud.kernel.settle import settle
+from zcloud.kernel.snapshot import Snapshots, load
 from zcloud.kernel.unit import Unit
 
 T = TypeVar("T")
@@ -51,6 +51,8 @@ class Cloud:
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or RandomIds()
         self.ports: dict[str, Any] = {}
+        # Without them long streams are folded from their beginning.
+        self.snapshots: Snapshots | None = None
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
         self._last_time = log.recorder.last_time()
         # Stream -> the newest decision on it that is not in the log yet.
@@ -72,7 +74,7 @@ class Cloud:
         if stream in self._cache:
             self._cache.move_to_end(stream)
             return self._cache[stream]
-        found = replay(self.log.recorder.read_stream(stream), companion)
+        found, _ = load(self.log.recorder, stream, companion, snapshots=self.snapshots)
         self._cache[stream] = found
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
@@ -273,21 +275,3 @@ async def _outcome(written: asyncio.Future[list[Record]]) -> list[Record]:
         if not written.done():
             await asyncio.wait([written])
         raise
-
-
-def replay(records: list[Record], companion: type[Aggregate] | None = None) -> Aggregate | None:
-    """Fold a stream from its beginning; a uuid that was freed and used again is its newest life."""
-    found: Aggregate | None = None
-    for record in records:
-        found = fold(found, record, companion)
-    return found
-
-
-def fold(found: Aggregate | None, record: Record, companion: type[Aggregate] | None = None) -> Aggregate:
-    """Take in the next record of a stream; begins a new life where the event does."""
-    event = events.decode(record.topic, record.schema, record.state)
-    if found is None or event.begins:
-        cls = companion or aggregates.of_topic(record.topic)
-        found = cls.blank(record.resource_uuid or str(record.originator_id), record.originator_version - 1)
-    found.fold(event, record.time)
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 from eventsourcing.persistence import IntegrityError
 
 from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
-from zcloud.kernel.cloud import fold
+from zcloud.kernel.fold import fold
 from zcloud.kernel.log import Log, unavailable
 from zcloud.kernel.record import Append, Record, RequestRecord
 from zcloud.kernel.resource import Resource
