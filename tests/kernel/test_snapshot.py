@@ -1,4 +1,4 @@
-"""Snapshots: every kind comes back from one as it was; long streams are read from their newest, if it can be trusted."""
+"""Snapshots: every kind comes back from one as it was; long streams begin at the newest that can be trusted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.history.test_history import life
 from tests.history.test_history import event_of as sample
+from tests.history.test_history import life
 from zcloud.domain.infrastructure.zone import Zone
 from zcloud.kernel import event as events
 from zcloud.kernel import snapshot
