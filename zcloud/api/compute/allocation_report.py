@@ -11,8 +11,9 @@ from zcloud.api.call import Call
 from zcloud.api.compute.new_vm import order_of
 from zcloud.api.handlers import query
 from zcloud.api.pipeline import check_references
+from zcloud.domain.compute.candidates import candidates
 from zcloud.domain.compute.host_allocator import AllocationReport
-from zcloud.domain.compute.placement import candidates, survey
+from zcloud.domain.compute.placement import survey
 from zcloud.kernel.unit import Unit
 from zcloud.v1 import common_pb2, vm_instance_pb2
 

@@ -60,13 +60,13 @@ async def create_vm_instance(call: Call, unit: Unit, request: Any) -> VmInstance
     it.status.created()
     it.disk.created()
     it.nics.create(
-        tuple(_nic(vm, number, l3.uuid, order.static_ips.get(l3.uuid, "")) for number, l3 in enumerate(order.l3s)),
+        tuple(new_nic(vm, number, l3.uuid, order.static_ips.get(l3.uuid, "")) for number, l3 in enumerate(order.l3s)),
         order.default_l3_network_uuid,
     )
     if strategy is CreationStrategy.JUST_CREATE:
         await assign_addresses(unit, it)
         return vm
-    unit.detail = await place(unit, it)
+    unit.detail = await place(unit, it, report=call.validate_only)
     args = {"nics": len(order.l3s), "data": len(order.data), "strategy": strategy.value}
     await submit(unit, "create_vm_instance", vm, args)
     return vm
@@ -89,7 +89,8 @@ async def _data_volumes(unit: Unit, vm: VmInstance, order: Order) -> None:
         volumes.attach(volume.uuid)
 
 
-def _nic(vm: VmInstance, number: int, l3_network_uuid: str, static_ip: str) -> VmNic:
+def new_nic(vm: VmInstance, number: int, l3_network_uuid: str, static_ip: str = "") -> VmNic:
+    """In this place, with a MAC address of its own."""
     uuid = derive(vm.uuid, str(vm.version), "nic", str(number))
     return VmNic(uuid, l3_network_uuid, mac_of(uuid), number, static_ip)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from zcloud.kernel.errors import Code, Reason, Refused
-from zcloud.kernel.ids import derive
 
 # A refusal holds so many hosts with their reasons; the whole report is had by GetAllocationReport.
 TOLD = 10
@@ -165,7 +165,8 @@ def judge(
 
 def prefer(wish: Wish, hosts: Iterable[Candidate]) -> list[Candidate]:
     """Best first (OFR-03). Among equals the order is by chance, so that many nodes do not pick the same host."""
-    chance = {host.uuid: derive("allocation", wish.chance, host.uuid) for host in hosts}
+    factor = crc32(wish.chance.encode()) | 1
+    chance = {host.uuid: crc32(host.uuid.encode()) * factor & 0xFFFFFFFF for host in hosts}
     orders: dict[str, Callable[[Candidate], tuple[object, ...]]] = {
         "Default": lambda host: (chance[host.uuid],),
         "LeastVmPreferred": lambda host: (host.vm_number, chance[host.uuid]),
@@ -173,6 +174,12 @@ def prefer(wish: Wish, hosts: Iterable[Candidate]) -> list[Candidate]:
         "LastHostPreferred": lambda host: (host.uuid != wish.last_host_uuid, host.vm_number, chance[host.uuid]),
     }
     return sorted(hosts, key=orders[wish.strategy])
+
+
+def fit(wish: Wish, hosts: Iterable[Candidate], chain: Iterable[tuple[str, Judge]]) -> list[Candidate]:
+    """Who is left after these filters, when nobody asks why the others are not."""
+    judges = [why_not for _, why_not in chain]
+    return [host for host in hosts if not any(why_not(wish, host) for why_not in judges)]
 
 
 def no_host(report: AllocationReport) -> Refused:

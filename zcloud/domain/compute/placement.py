@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from zcloud.domain.compute.candidates import candidates, lately, recent
 from zcloud.domain.compute.data_volumes import place_new
 from zcloud.domain.compute.host_allocator import (
     CHAIN,
@@ -17,6 +18,7 @@ from zcloud.domain.compute.host_allocator import (
     Candidate,
     RejectedHost,
     Wish,
+    fit,
     judge,
     no_host,
     prefer,
@@ -36,17 +38,12 @@ from zcloud.kernel.errors import Refused
 from zcloud.kernel.resource import State
 from zcloud.kernel.unit import Unit
 
-_COLUMNS = (
-    "uuid",
-    "name",
-    "zone_uuid",
-    "cluster_uuid",
-    "state",
-    "status",
-    "hypervisor_type",
-    "available_cpu_capacity",
-    "available_memory_capacity",
-)
+# Of a crowd of hosts so many are looked at, taken by chance, before all are: the best of many is as good as the best.
+CROWD = 64
+# Coprime to any number of hosts that there will be, so that no host is looked at twice.
+STRIDE = 1_000_003
+# Of those that fit, so many are tried on their books.
+TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -66,28 +63,6 @@ class Chosen:
     report: AllocationReport
     host: Host
     storage: PrimaryStorage | None = None
-
-
-async def candidates(unit: Unit) -> list[Candidate]:
-    """All hosts there are, from the read models."""
-    views = unit.port("views")
-    hosts = await views.rows("host", *_COLUMNS)
-    clusters = {row["uuid"]: row["state"] for row in await views.rows("cluster", "uuid", "state")}
-    zones = {row["uuid"]: row["state"] for row in await views.rows("zone", "uuid", "state")}
-    networks = await views.lists("cluster", "l2_network_uuids")
-    storages = await views.lists("cluster", "primary_storage_uuids")
-    vms = await views.tally("vm_instance", "host_uuid")
-    return [
-        Candidate(
-            **row,
-            cluster_state=clusters.get(row["cluster_uuid"], ""),
-            zone_state=zones.get(row["zone_uuid"], ""),
-            l2_network_uuids=frozenset(networks.get(row["cluster_uuid"], ())),
-            primary_storage_uuids=tuple(storages.get(row["cluster_uuid"], ())),
-            vm_number=vms.get(row["uuid"], 0),
-        )
-        for row in hosts
-    ]
 
 
 async def survey(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> tuple[AllocationReport, list[Candidate], Wish]:
@@ -114,6 +89,32 @@ async def survey(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> tuple[Al
     return AllocationReport((*filters, *last), "", tuple(host.uuid for host in order)), order, wish
 
 
+async def quickly(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> Chosen | None:
+    """A host that is good, without asking of all the others why not; None when that is not found at once."""
+    look = Unit(unit.cloud, unit.context, unit.now)
+    reserved = await setting_bytes(look, "kvm", "reservedMemory")
+    chance = unit.cloud.ids.new()
+    wish = replace(need.wish, reserved_memory=reserved, chance=chance)
+    if need.image is not None:
+        if wish.zone_uuid and not wish.host_uuid:
+            hosts = [host for host in hosts if host.zone_uuid == wish.zone_uuid]
+        if len(hosts) > CROWD:
+            start = int(chance, 16)
+            hosts = [hosts[(start + n * STRIDE) % len(hosts)] for n in range(CROWD)]
+        wish = replace(wish, image_faults=await _image_faults(look, need.image, hosts))
+    for candidate in prefer(wish, fit(wish, hosts, CHAIN[:-1]))[:TRIED]:
+        host = await look.find(Host, candidate.uuid)
+        if host is None or await _lack(look, wish, host):
+            continue
+        if need.image is not None and (await _storage_of(look, need, candidate, host))[0] is None:
+            continue
+        host = await unit.get(Host, candidate.uuid)
+        await _lack(unit, wish, host)  # what was looked at guards the decision
+        storage = (await _storage_of(unit, need, candidate, host))[0] if need.image is not None else None
+        return Chosen(AllocationReport((), host.uuid, (host.uuid,)), host, storage)
+    return None
+
+
 async def choose(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> Chosen:
     """The first host in order of preference whose books really have room. Raises RESOURCE_EXHAUSTED with the report."""
     report, order, wish = await survey(unit, need, hosts)
@@ -133,12 +134,17 @@ async def choose(unit: Unit, need: Need, hosts: Sequence[Candidate]) -> Chosen:
     raise no_host(replace(report, candidate_host_uuids=()))
 
 
-async def place(unit: Unit, it: Machine) -> AllocationReport:
-    """Let a VM start: its addresses, a host, and where its root volume will lie if it has none yet."""
-    hosts = await candidates(unit)
+async def place(unit: Unit, it: Machine, *, report: bool = False) -> AllocationReport:
+    """Let a VM start: its addresses, a host, and where its root volume will lie if it has none yet.
+
+    report: tell of every host why it was not chosen, which is told in any case when there is none.
+    """
+    hosts = await lately(unit)
     need = await need_of(unit, it)
+    chosen = None if report else await quickly(unit, need, hosts)
+    if chosen is None:
+        chosen = await choose(unit, need, await candidates(unit))
     await assign_addresses(unit, it)
-    chosen = await choose(unit, need, hosts)
     host, vm = chosen.host, it.vm
     reserved = await setting_bytes(unit, "kvm", "reservedMemory")
     (await unit.companion(HostCapacity, host)).claim(vm.uuid, vm.cpu_num, vm.memory_size, reserved)
@@ -149,6 +155,7 @@ async def place(unit: Unit, it: Machine) -> AllocationReport:
         it.disk.place(chosen.storage.uuid, host.uuid, path_of(chosen.storage, it))
         await place_new(unit, it, chosen.storage, host)
     it.status.take(VmEvent.STARTING, host=(host.uuid, host.cluster_uuid, host.hypervisor_type))
+    recent(unit).placed(host.uuid, vm.cpu_num, vm.memory_size)
     return chosen.report
 
 

@@ -1,0 +1,102 @@
+"""What a VM needs, in a server that is measured: simulated hosts in a process of their own, a real SFTP server."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.product import Product
+from tests.support.sshd import running_sshd
+
+GIB = 1 << 30
+WAIT_SECONDS = 900
+CONNECT_SECONDS = 600.0
+
+
+@dataclass
+class Ground:
+    """fields: of a CreateVmInstance that works. simulator: the process with the hosts."""
+
+    zone: str
+    cluster: str
+    fields: dict[str, Any]
+    simulator: subprocess.Popen[str]
+
+
+@contextlib.contextmanager
+def hosts(it: Product, number: int, name: str = "sim") -> Iterator[Ground]:
+    """A cluster with so many simulated hosts, all Connected."""
+    zone = it.admin.call("CreateZone", name=f"zone of {name}").inventory.uuid
+    made = it.admin.call("CreateCluster", name=name, zone_uuid=zone, hypervisor_type="Simulator")
+    argv = [sys.executable, "-m", "zcloud.cli.main", "agent", "simulator", "--server", it.server.address]
+    argv += ["--token", it.admin.token, "--cluster", made.inventory.uuid, "--hosts", str(number)]
+    simulator = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    try:
+        assert simulator.stdout is not None
+        for line in simulator.stdout:
+            if "are connected" in line:
+                break
+        else:
+            raise RuntimeError("the simulator ended")
+        _await_connected(it, number)
+        yield Ground(zone, made.inventory.uuid, {}, simulator)
+    finally:
+        simulator.kill()
+        simulator.wait()
+
+
+def _await_connected(it: Product, number: int) -> None:
+    end = time.monotonic() + CONNECT_SECONDS
+    while time.monotonic() < end:
+        found = it.admin.call("QueryHost", filter="status = Connected", page_size=1, count=True)
+        if found.total >= number:
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"not all of {number} hosts are connected")
+
+
+@contextlib.contextmanager
+def ready(it: Product, directory: Path, number: int) -> Iterator[Ground]:
+    """Hosts, storages, an image, a network: VMs may be made."""
+    source = directory / "disk.raw"
+    with source.open("wb") as file:
+        file.truncate(1 << 20)
+    with running_sshd(directory / "sshd") as sshd, hosts(it, number) as here:
+        _done(it, "UpdateGlobalConfig", category="image", name="download.allowedPaths", value=str(directory))
+        storage = _done(it, "AddLocalPrimaryStorage", name="local", zone_uuid=here.zone, url="/zcloud/ps")
+        _done(
+            it, "AttachPrimaryStorageToCluster", primary_storage_uuid=storage.inventory.uuid, cluster_uuid=here.cluster
+        )
+        backup = _done(
+            it,
+            "AddSftpBackupStorage",
+            name="sftp",
+            url=str(directory / "bs"),
+            hostname="127.0.0.1",
+            ssh_port=sshd.port,
+            username="root",
+            private_key=sshd.client_key,
+        ).inventory.uuid
+        _done(it, "AttachBackupStorageToZone", backup_storage_uuid=backup, zone_uuid=here.zone)
+        image = _done(it, "AddImage", name="i", url=f"file://{source}", format="raw", backup_storage_uuid=backup)
+        l2 = _done(it, "CreateL2NoVlanNetwork", name="l2", zone_uuid=here.zone, physical_interface="eth1")
+        _done(it, "AttachL2NetworkToCluster", l2_network_uuid=l2.inventory.uuid, cluster_uuid=here.cluster)
+        l3 = _done(it, "CreateL3Network", name="flat", l2_network_uuid=l2.inventory.uuid).inventory.uuid
+        _done(it, "AddIpRangeByNetworkCidr", name="r", l3_network_uuid=l3, network_cidr="10.0.0.0/16")
+        here.fields.update(cpu_num=1, memory_size=GIB // 8, image_uuid=image.inventory.uuid, l3_network_uuids=[l3])
+        yield here
+
+
+def _done(it: Product, rpc: str, **fields: Any) -> Any:
+    answer = it.admin.call(rpc, **fields)
+    if getattr(answer, "job_uuid", ""):
+        job = it.admin.wait(answer.job_uuid, WAIT_SECONDS)
+        if job.state != job.STATE_SUCCEEDED:
+            raise RuntimeError(f"{rpc}: {job}")
+    return answer
