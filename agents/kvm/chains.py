@@ -80,22 +80,22 @@ class Chains:
 
         def pivot(domain: libvirt.virDomain) -> bool:
             info = domain.blockJobInfo(name, 0)
-            if not info or info["cur"] != info["end"] or not _is_ready(domain, name):
+            if not info or info["cur"] != info["end"] or not is_ready(domain, name):
                 return False
             domain.blockJobAbort(name, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
             return True
 
-        await self._on(vm, lambda domain: _start_job(domain, name, lambda d: d.blockCommit(name, path, new, 0, active)))
-        while not await self._on(vm, pivot):
+        await self.on(vm, lambda domain: _start_job(domain, name, lambda d: d.blockCommit(name, path, new, 0, active)))
+        while not await self.on(vm, pivot):
             work.check()
             await asyncio.sleep(POLL_SECONDS)
         return True
 
     async def _run(self, vm: str, name: str, begin: Callable[[libvirt.virDomain], None], work: Work) -> None:
         """A job of the hypervisor from begin to end; one that is under way already is waited for."""
-        await self._on(vm, lambda domain: _start_job(domain, name, begin))
+        await self.on(vm, lambda domain: _start_job(domain, name, begin))
         try:
-            while info := await self._on(vm, lambda domain: domain.blockJobInfo(name, 0)):
+            while info := await self.on(vm, lambda domain: domain.blockJobInfo(name, 0)):
                 work.check()
                 work.progress(100 * info["cur"] // max(1, info["end"]), "merging")
                 await asyncio.sleep(POLL_SECONDS)
@@ -109,11 +109,13 @@ class Chains:
                 domain.blockJobAbort(name, 0)
 
         try:
-            await self._on(vm, stop)
+            await self.on(vm, stop)
         except TaskError:
             return  # the guest has ended, and the job with it
 
-    async def _on(self, vm: str, action: Callable[[libvirt.virDomain], T]) -> T:
+    async def on(self, vm: str, action: Callable[[libvirt.virDomain], T]) -> T:
+        """Run a blocking action on the guest; FAILED when it does not run."""
+
         def call(connection: libvirt.virConnect) -> T:
             domain = live(connection, vm)
             if domain is None:
@@ -137,7 +139,8 @@ def _start_job(domain: libvirt.virDomain, name: str, begin: Callable[[libvirt.vi
         begin(domain)
 
 
-def _is_ready(domain: libvirt.virDomain, name: str) -> bool:
+def is_ready(domain: libvirt.virDomain, name: str) -> bool:
+    """Whether the copy that the hypervisor makes of a disk follows it now."""
     for disk in description(domain).iterfind("devices/disk"):
         target, mirror = disk.find("target"), disk.find("mirror")
         if target is not None and target.get("dev") == name:

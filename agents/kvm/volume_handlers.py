@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from agents.kvm import disks
+from agents.kvm.copying import CopyVolumes
 from agents.kvm.hypervisor import Hypervisor
 from agents.runtime.task import Handler, Work
 from agents.storage.data_volumes import read
@@ -22,7 +23,7 @@ from zcloud.v1.volume_task_pb2 import (
 
 def volume_handlers(hypervisor: Hypervisor) -> list[Handler[Any, Any]]:
     """One handler for each."""
-    return [AttachVolume(hypervisor), DetachVolume(hypervisor), ResizeVolume(hypervisor)]
+    return [AttachVolume(hypervisor), DetachVolume(hypervisor), ResizeVolume(hypervisor), CopyVolumes(hypervisor)]
 
 
 class AttachVolume(Handler[AttachVolumeTask, AttachVolumeResult], task=AttachVolumeTask, result=AttachVolumeResult):

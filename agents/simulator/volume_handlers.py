@@ -8,6 +8,9 @@ from agents.simulator.world import THIN_BYTES, Volume, World
 from zcloud.v1.volume_task_pb2 import (
     AttachVolumeResult,
     AttachVolumeTask,
+    CopiedVolume,
+    CopyVolumesResult,
+    CopyVolumesTask,
     CreateDataVolumeResult,
     CreateDataVolumeTask,
     DetachVolumeResult,
@@ -77,4 +80,26 @@ class ReadVolume(Simulated[ReadVolumeTask, ReadVolumeResult], task=ReadVolumeTas
         return ReadVolumeResult(size=volume_at(self.world, args.path).size, actual_size=THIN_BYTES)
 
 
-HANDLERS = (CreateDataVolume, AttachVolume, DetachVolume, ResizeVolume, ReadVolume)
+def read_through(world: World, path: str) -> dict[str, str]:
+    """All that is found in a file and those below."""
+    found: dict[str, str] = {}
+    while path in world.volumes:
+        found = {**world.volumes[path].data, **found}
+        path = world.volumes[path].backing_path
+    return found
+
+
+class CopyVolumes(Simulated[CopyVolumesTask, CopyVolumesResult], task=CopyVolumesTask, result=CopyVolumesResult):
+    def apply(self, args: CopyVolumesTask) -> CopyVolumesResult:
+        for one in args.copies:
+            volume_at(self.world, one.source_path)
+            if one.path not in self.world.volumes:
+                self.world.need_disk(THIN_BYTES, f"volume {one.path}")
+        for one in args.copies:
+            made = Volume(one.volume_uuid, "", one.size, read_through(self.world, one.source_path))
+            self.world.volumes.setdefault(one.path, made)
+        copied = [CopiedVolume(volume_uuid=one.volume_uuid, actual_size=THIN_BYTES) for one in args.copies]
+        return CopyVolumesResult(volumes=copied)
+
+
+HANDLERS = (CreateDataVolume, AttachVolume, DetachVolume, ResizeVolume, ReadVolume, CopyVolumes)

@@ -25,10 +25,12 @@ from zcloud.v1.volume_snapshot_task_pb2 import (
 )
 from zcloud.v1.volume_task_pb2 import (
     AttachVolumeTask,
+    CopyVolumesTask,
     CreateDataVolumeTask,
     DeleteVolumeTask,
     ReadVolumeTask,
     ResizeVolumeTask,
+    VolumeCopy,
 )
 
 pytestmark = pytest.mark.real
@@ -191,3 +193,52 @@ def test_plugged_in_and_grown(disk: Disk) -> None:
     assert host.run(grow).size == 3 * SIZE
     assert host.run(ReadVolumeTask(volume_uuid=disk.uuid, path=disk.path("0"))).size == 3 * SIZE
     assert host.failure(ReadVolumeTask(volume_uuid=disk.uuid, path=disk.path("x"))).reason == "NOT_FOUND"
+
+
+def test_copies_of_one_moment(disk: Disk, started: Callable[..., VmSpec]) -> None:
+    """VM-24, VM-25: of a guest that has them open and of one that is stopped; each stands by itself."""
+    host = disk.host
+    disk.write(0)
+    host.run(disk.freeze("0", "1"))
+    disk.write(1)
+    more = Disk(host)
+    plug = VmDisk(volume_uuid=more.uuid, path=more.path("0"), format="qcow2", device_id=1)
+    host.run(AttachVolumeTask(vm_instance_uuid=disk.vm, disk=plug, platform="Linux"))
+    more.vm = disk.vm
+    more.write(4, "virtio-disk1")
+
+    def copies(vm: str) -> tuple[CopyVolumesTask, Disk, Disk]:
+        made = [Disk(host), Disk(host)]
+        for one in made:
+            Path(one.path("0")).unlink()
+        pairs = zip((disk, more), ("1", "0"), made, strict=True)
+        task = CopyVolumesTask(
+            vm_instance_uuid=vm,
+            copies=[
+                VolumeCopy(source_uuid=s.uuid, source_path=s.path(n), volume_uuid=c.uuid, path=c.path("0"), size=SIZE)
+                for s, n, c in pairs
+            ],
+        )
+        return task, *made
+
+    task, first, second = copies(disk.vm)
+    assert host.probe(task) is None
+    result = host.run(task)
+    assert [one.volume_uuid for one in result.volumes] == [first.uuid, second.uuid]
+    disk.write(2)
+    assert host.run(task) == result  # done again, it is done
+    assert (first.blocks("0"), second.blocks("0")) == ([0, 1], [4])
+    assert disk.blocks("1") == [0, 1, 2]
+    assert (first.names(), second.names()) == ({"0"}, {"0"})
+    # The guest's own files are what they were, and no copy follows it any more.
+    assert disk.virsh("blockjob", disk.vm, "vda", "--info") == ""
+    lost = copies(disk.vm)[0]
+    lost.copies[0].source_uuid = "e" * 32
+    lost.copies[0].source_path = disk.path("1").replace(disk.uuid, "e" * 32)
+    assert host.failure(lost).reason == "NOT_FOUND"
+    host.run(StopVmTask(vm_instance_uuid=disk.vm, cold=True))
+    task, first, second = copies(disk.vm)
+    host.run(task)
+    assert (first.blocks("0"), second.blocks("0")) == ([0, 1, 2], [4])
+    info = subprocess.run(["qemu-img", "info", first.path("0")], capture_output=True, text=True, check=True).stdout
+    assert "backing file" not in info

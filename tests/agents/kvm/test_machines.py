@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Callable
 
@@ -19,12 +20,14 @@ from tests.agents.network.lan import exists
 from tests.support.tasks import failure, new_work
 from zcloud.v1.host_task_pb2 import ConnectHostTask
 from zcloud.v1.vm_instance_task_pb2 import (
+    ChangeCdTask,
     PauseVmTask,
     ReadVmTask,
     RebootVmTask,
     ResumeVmTask,
     StartVmTask,
     StopVmTask,
+    VmCdDrive,
     VmDisk,
     VmInterface,
     VmSpec,
@@ -235,3 +238,29 @@ def test_a_libvirtd_that_hangs_is_noticed(host: Host) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: not host.hypervisor.error(), "the answer is noticed", 30)
+
+
+def test_isos_are_put_in_and_taken_out(host: Host, started: Start) -> None:
+    """VM-06, VM-31, VM-08: of a guest that runs; what it boots from is in the order asked for."""
+    iso, other = host.folder / "one.iso", host.folder / "two.iso"
+    for path in (iso, other):
+        path.write_bytes(b"\0" * 65536)
+    spec = started(cd_drives=[VmCdDrive(device_id=0, path=str(iso)), VmCdDrive(device_id=2)], boot_order=["CdRom"])
+    vm = spec.vm_instance_uuid
+
+    def lie() -> dict[str, str]:
+        argv = ["virsh", "-q", "-c", host.daemon.uri, "domblklist", vm, "--details"]
+        told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        return {row.split()[2]: row.split()[3] for row in told.splitlines() if "cdrom" in row}
+
+    assert lie() == {"sda": str(iso), "sdc": "-"}
+    for _ in range(2):
+        host.run(ChangeCdTask(vm_instance_uuid=vm, drive=VmCdDrive(device_id=2, path=str(other))))
+    assert lie() == {"sda": str(iso), "sdc": str(other)}
+    for _ in range(2):
+        host.run(ChangeCdTask(vm_instance_uuid=vm, drive=VmCdDrive(device_id=0)))
+    assert lie() == {"sda": "-", "sdc": str(other)}
+    gone = host.failure(ChangeCdTask(vm_instance_uuid=vm, drive=VmCdDrive(device_id=0, path="/nowhere.iso")))
+    assert gone.reason == "NOT_FOUND"
+    assert lie() == {"sda": "-", "sdc": str(other)}
+    host.run(ChangeCdTask(vm_instance_uuid=uuid.uuid4().hex, drive=VmCdDrive(device_id=0)))

@@ -177,6 +177,10 @@ SCENARIOS = [
         "retract_volume_snapshot", "vm", volume_uuid="$root", snapshot_uuid="$s3")),
     Scenario("volume_from_template", "create_data_volume_from_template", "with_template", calls(
         "CreateDataVolumeFromVolumeTemplate", name="v", image_uuid="$template", primary_storage_uuid="$storage")),
+    Scenario("clone_vm", "clone_vm_instance", "with_data", calls(
+        "CloneVmInstance", vm_instance_uuid="$vm", name="copy", full=True)),
+    Scenario("copy_volumes", "copy_vm_volumes", "with_data", calls(
+        "CloneVmInstance", vm_instance_uuid="$vm", name="copy")),
     Scenario("read_vm", "read_vm_instance", "running", dies),
     Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
 ]  # fmt: skip

@@ -29,6 +29,8 @@ from zcloud.v1.vm_instance_task_pb2 import StartVmResult, StartVmTask, StopVmTas
 from zcloud.v1.volume_task_pb2 import CreateRootVolumeResult, CreateRootVolumeTask, DeleteVolumeTask
 
 CACHE_SECONDS = 6 * 3600
+# Jobs that make VMs.
+NEW = ("create_vm_instance", "clone_vm_instance")
 
 
 def touched(job: Job, name: str) -> bool:
@@ -82,7 +84,7 @@ async def _undoable(unit: Unit, job: Job, it: Machine, name: str) -> bool:
     """
     if not touched(job, name):
         return False
-    return job.workflow == "create_vm_instance" or (
+    return job.workflow in NEW or (
         await reachable(unit, it.status.host_uuid) and (name == "start" or not uncertain(job, "start"))
     )
 
@@ -253,6 +255,16 @@ def data_steps(data: int) -> tuple[Step, ...]:
 
 def steps(nics: int, *, data: int = 0, forgive: tuple[str, ...] = ()) -> tuple[Step, ...]:
     """All of them for a VM with so many NICs and new data volumes. forgive: whether undoing may fail (see Step)."""
+    return (
+        Step("cache_image", cache_image, image_cached, timeout=CACHE_SECONDS),
+        Step("create_root_volume", create_volume, volume_created, undo=delete_volume, undone=volume_deleted),
+        *data_steps(data),
+        *boot_steps(nics, forgive=forgive),
+    )
+
+
+def boot_steps(nics: int, *, forgive: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    """Those of a VM that has its volumes."""
     networks: list[Step] = []
     for number in range(nics):
         networks.append(Step(f"l2_network_{number + 1}", partial(apply_l2, number), partial(l2_applied, number)))
@@ -264,10 +276,4 @@ def steps(nics: int, *, data: int = 0, forgive: tuple[str, ...] = ()) -> tuple[S
                 forgive=forgive,
             )
         )
-    return (
-        Step("cache_image", cache_image, image_cached, timeout=CACHE_SECONDS),
-        Step("create_root_volume", create_volume, volume_created, undo=delete_volume, undone=volume_deleted),
-        *data_steps(data),
-        *networks,
-        Step("start", start, started, undo=take_down, timeout=300, forgive=forgive),
-    )
+    return (*networks, Step("start", start, started, undo=take_down, timeout=300, forgive=forgive))

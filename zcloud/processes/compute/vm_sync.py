@@ -37,6 +37,7 @@ ASIDE = frozenset(
         "reimage_vm_instance",
         "attach_iso",
         "detach_iso",
+        "copy_vm_volumes",
     }
 )
 GONE = "its host does not have it any more"
