@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import json
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.product import Product
 from tests.api.compute.ground import ground
+from tests.support.cloud import ServerProcess
 from zcloud.kernel.record import Record
 from zcloud.kernel.store import Store, open_store
 
@@ -98,7 +100,32 @@ def log_with(directory: Path, machines: int, *, address: str = "", jobs: bool = 
             store.close()
 
 
-if __name__ == "__main__":
-    import sys
+def renamed(store: Store, uuid: str, times: int) -> None:
+    """A machine that was renamed so often."""
+    last = store.read_stream(uuid)[-1]
+    position, time = store.head(), store.last_time()
+    store.insert_events(
+        [
+            dataclasses.replace(
+                last,
+                originator_version=last.originator_version + n,
+                topic="vm_instance.Updated",
+                state=b'{"name":"web-%d"}' % n,
+                position=position + n,
+                time=time + n,
+            )
+            for n in range(1, times + 1)
+        ]
+    )
 
-    print(json.dumps({"events": log_with(Path(sys.argv[1]), int(sys.argv[2]), jobs=len(sys.argv) < 4)}))
+
+@contextlib.contextmanager
+def served(directory: Path, *arguments: str) -> Iterator[Product]:
+    """A server on a directory that is there; its read models are whole when it serves."""
+    server = ServerProcess(directory, arguments=list(arguments))
+    try:
+        server.start(600.0)
+        server.admin.call("QueryZone")
+        yield Product(server, server.admin)
+    finally:
+        server.kill()
