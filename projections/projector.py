@@ -23,6 +23,7 @@ from zcloud.kernel.store import Store
 
 log = logging.getLogger(__name__)
 BATCH = 2000
+LARGEST = 32_000
 # How long the node that writes may stand still before another one writes, and how often that is looked at.
 PATIENCE_SECONDS = 1.0
 WATCH_SECONDS = 0.01
@@ -58,6 +59,7 @@ class Projector:
         self._sides = [side for side in (self._audit, self._versions, self._snapshots) if side is not None]
         # Whether what is in memory was not written.
         self._dirty = False
+        self._limit = BATCH
 
     def _fingerprint(self) -> str:
         sides = "".join(side.fingerprint for side in self._sides)
@@ -89,9 +91,14 @@ class Projector:
         self.position = 0
         self._views.clear()
 
-    def advance(self, limit: int = BATCH) -> bool:
-        """Fold and write the next batch; False when there was none."""
+    def advance(self, limit: int = 0) -> bool:
+        """Fold and write the next batch; False when there was none.
+
+        limit: of records; by default a batch grows while there is more: a row that changes often is written once.
+        """
+        limit = limit or self._limit
         records = self._store.read_all(self.position, limit)
+        self._limit = min(limit * 2, LARGEST) if len(records) == limit else BATCH
         if not records:
             return False
         self._dirty = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -49,31 +49,46 @@ def enum_number(descriptor: EnumDescriptor, short: str) -> int:
 
 def render(message_type: type[Message], *parts: Any) -> Message:
     """The message; each field is taken from the first part that has an attribute of its name."""
-    message = message_type()
-    plan = _plan(message_type, *map(type, parts))
-    if plan is None:
-        plan = tuple(
-            (name, setter, part)
-            for name, setter in _setters(message_type)
-            if (part := next((n for n, found in enumerate(parts) if hasattr(found, name)), None)) is not None
-        )
-    for name, setter, part in plan:
+    plan = _plan(message_type, *map(type, parts)) or _planned(message_type, lambda name: _first(parts, name))
+    plain, others = plan
+    values = {}
+    for name, part in plain:
+        value = getattr(parts[part], name)
+        if value:
+            values[name] = value.value if isinstance(value, enum.Enum) else value
+    message = message_type(**values)
+    for name, setter, part in others:
         value = getattr(parts[part], name)
         if value:
             setter(message, value)
     return message
 
 
+# Fields whose values are what the message holds, and the others with what sets them; each with the number of its part.
+_Plan = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, Setter, int], ...]]
+
+
 @cache
-def _plan(message_type: type[Message], *types: type) -> tuple[tuple[str, Setter, int], ...] | None:
+def _plan(message_type: type[Message], *types: type) -> _Plan | None:
     """Which part has which field, where the classes say so: every attribute of an aggregate or struct is theirs."""
     if not all(issubclass(cls, (Aggregate, msgspec.Struct)) for cls in types):
         return None
-    return tuple(
-        (name, setter, part)
-        for name, setter in _setters(message_type)
-        if (part := next((n for n, cls in enumerate(types) if hasattr(cls, name)), None)) is not None
-    )
+    return _planned(message_type, lambda name: _first(types, name))
+
+
+def _first(parts: Sequence[Any], name: str) -> int | None:
+    return next((n for n, part in enumerate(parts) if hasattr(part, name)), None)
+
+
+def _planned(message_type: type[Message], part_of: Callable[[str], int | None]) -> _Plan:
+    found = [(name, setter, part) for name, setter in _setters(message_type) if (part := part_of(name)) is not None]
+    fields = message_type.DESCRIPTOR.fields_by_name
+    plain = tuple((name, part) for name, _, part in found if _is_plain(fields[name]))
+    return plain, tuple(step for step in found if not _is_plain(fields[step[0]]))
+
+
+def _is_plain(field: FieldDescriptor) -> bool:
+    return not field.is_repeated and field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_ENUM)
 
 
 @cache

@@ -48,6 +48,10 @@ def reader(field: Field) -> Callable[[Message], Value]:
     convert, name = converter(field), field.name
     if field.presence:
         return lambda message: convert(getattr(message, name)) if message.HasField(name) else None
+    if field.type is FieldType.TEXT:  # most fields are texts: one call each
+        return lambda message: getattr(message, name).replace("\0", "\ufffd") or None
+    if field.type is FieldType.BOOLEAN:
+        return lambda message: +getattr(message, name)
     return lambda message: convert(getattr(message, name))
 
 
