@@ -119,6 +119,10 @@ class Node:
     def _writes(self) -> bool:
         return self.cloud.leases.owns("read models")
 
+    def _crowd(self) -> int:
+        """How many wait for the log: callers, and jobs."""
+        return self.runner.driven + (self.server.under_way if self.server is not None else 0)
+
     def doors(self) -> dict[str, str]:
         """What an agent must know to find this node and to trust it."""
         assert self.door is not None
@@ -150,7 +154,7 @@ class Node:
         self.hosts.start(lambda: self.views.where("host"))
         self.cluster.on_gone(lambda _: self.hosts.sweep())
         self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
-        self.cloud.log.crowd = lambda: self.server.under_way if self.server is not None else 0
+        self.cloud.log.crowd = self._crowd
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:

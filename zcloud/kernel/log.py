@@ -19,8 +19,8 @@ from zcloud.kernel.store import RequestTaken, Store
 log = logging.getLogger(__name__)
 LARGEST_BATCH = 500
 CATCH_UP_SECONDS = 1.0
-# With so many callers waiting, a batch is let grow for so long: a commit costs the same for one and for a hundred,
-# and each takes the interpreter away from those who decide.
+# With so many waiting, callers or jobs, a batch is let grow for so long: a commit costs the same for one and for a
+# hundred, and each takes the interpreter away from those who decide.
 CROWD = 16
 GATHER_SECONDS = 0.002
 # How often the store is asked for what other nodes wrote: while there are others, and in case that one comes.
@@ -54,7 +54,7 @@ class Log:
         self._thread: threading.Thread | None = None
         self._follower: threading.Thread | None = None
         self._done = threading.Event()
-        # How many callers are being answered.
+        # How many wait for what will be written.
         self.crowd: Callable[[], int] = lambda: 0
         # Whether other nodes are alive, which write too.
         self.together: Callable[[], bool] = lambda: False

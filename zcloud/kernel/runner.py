@@ -60,6 +60,11 @@ class Runner:
         for job_uuid in active:
             self._drive(job_uuid)
 
+    @property
+    def driven(self) -> int:
+        """Jobs that go on at this moment."""
+        return len(self._drivers)
+
     async def close(self) -> None:
         """Stop driving; what is pending stays pending in the log."""
         self._closing = True
