@@ -215,3 +215,25 @@ def test_what_it_boots_with(tmp_path: Path) -> None:
         assert (now.boot_mode, list(now.boot_order)) == ("Uefi", ["Network", "CdRom"])
 
     on_ground(tmp_path, body)
+
+
+def test_more_cpus_and_memory(tmp_path: Path) -> None:
+    """VM-33, for a VM that is stopped: from its next start on, with the host's books and the quota."""
+
+    async def body(here: Ground) -> None:
+        vm = await here.create()
+        grow = {"uuid": vm.uuid, "cpu_num": 4, "memory_size": 3 * GIB}
+        error = await refused(here.api.call("UpdateVmInstance", **grow, name="other"))
+        assert (error.code, error.reason) == ("FAILED_PRECONDITION", "WRONG_STATE")
+        assert (await here.vm(vm.uuid)).name == "web"
+        await here.api.call("UpdateVmInstance", uuid=vm.uuid, name="other")
+        await here.api.done("StopVmInstance", uuid=vm.uuid)
+        await here.api.call("UpdateVmInstance", **grow)
+        now = await here.vm(vm.uuid)
+        assert (now.name, now.cpu_num, now.memory_size) == ("other", 4, 3 * GIB)
+        await here.api.done("StartVmInstance", uuid=vm.uuid)
+        spec = here.host.world.vms[vm.uuid].spec
+        assert (spec.cpu_num, spec.memory_size) == (4, 3 * GIB)
+        assert (await here.books())["cpu"][vm.uuid] == (here.host.host_uuid, 4, 3 * GIB)
+
+    on_ground(tmp_path, body)

@@ -114,6 +114,16 @@ class VmInstance(Resource, kind="vm_instance"):
 
         boot_order: tuple[str, ...]
 
+    class Resized(Event):
+        """It has so many CPUs and so much memory from its next start on, whatever its offering says."""
+
+        cpu_num: int
+        memory_size: int
+
+        def apply(self, aggregate: Any) -> None:
+            super().apply(aggregate)
+            aggregate.instance_offering_uuid = ""
+
     class OfferingLost(Event):
         """The offering was deleted; the VM keeps its numbers."""
 
@@ -183,6 +193,11 @@ class VmInstance(Resource, kind="vm_instance"):
                 raise invalid("boot_order", device, "must be named once")
         if boot_order != self.boot_order:
             self.trigger(self.BootOrderChanged(boot_order=boot_order))
+
+    def resize(self, cpu_num: int, memory_size: int) -> None:
+        """The same again is no event."""
+        if (cpu_num, memory_size) != (self.cpu_num, self.memory_size):
+            self.trigger(self.Resized(cpu_num=cpu_num, memory_size=memory_size))
 
     def lose_offering(self) -> None:
         """The reference is dropped, the numbers stay."""
