@@ -19,7 +19,7 @@ from zcloud.kernel import event as events
 from zcloud.kernel.aggregate import by_kind, companions_of
 from zcloud.kernel.cloud import Decision
 from zcloud.kernel.context import Context
-from zcloud.kernel.errors import Code, Reason, Refused, not_found
+from zcloud.kernel.errors import Code, Reason, Refused, invalid, not_found
 from zcloud.kernel.job import JobQueue
 from zcloud.kernel.log import RequestTaken
 from zcloud.kernel.record import Record, RequestRecord
@@ -60,6 +60,13 @@ async def caller(node: Any, rpc: Rpc, metadata: Metadata, source: str) -> Call:
         correlation_id=call_id,
     )
     return Call(node, rpc, context, metadata.validate_only, metadata.if_version, metadata.token)
+
+
+def not_previewed(call: Call) -> None:
+    """What is no decision acts at once, and must not where nothing is to be changed."""
+    if call.validate_only and not call.rpc.reads:
+        text = f"{call.rpc.name} can't be previewed; leave it out"
+        raise invalid("zcloud-validate-only", "true", text, Reason.INVALID_METADATA)
 
 
 async def run_command(call: Call, handler: Command, request: Message) -> tuple[bytes, int]:

@@ -157,6 +157,7 @@ class Server:
                     if command:
                         response, position = await pipeline.run_command(call, handler, request)
                     else:
+                        pipeline.not_previewed(call)
                         found = await handler(call, request)
                         response = found if isinstance(found, bytes) else found.SerializeToString()
                         position = node.cloud.log.head

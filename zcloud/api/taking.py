@@ -64,6 +64,7 @@ def taking(node: Any, rpc: Rpc, handler: Taker) -> Callable[[AsyncIterator[bytes
             metadata = read_metadata(context.invocation_metadata())
             call = await pipeline.caller(node, rpc, metadata, source)
             access.check_rpc(rpc, call.context.actor)
+            pipeline.not_previewed(call)
             account = call.context.actor.account_uuid
             if under_way.get(account, 0) >= AT_ONCE:
                 text = f"{AT_ONCE} streams of the account are under way; wait for one of them to end"
