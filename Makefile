@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix generate install clean faults bench lock release-api
+.PHONY: help run test lint fix generate install clean faults bench bench-quick lock release-api
 
 RELEASED := proto/released.binpb
 BIN := .venv/bin
@@ -45,8 +45,11 @@ install: ## Debian packages, .venv, generated code; only what is missing
 faults: install ## kills, repeats, delays and bad weather (SEEDS=100000 for a night)
 	@SEEDS=$(SEEDS) $(BIN)/python -m pytest -m faults $(ARGS)
 
-bench: install ## measurements, each against a limit of the same run
-	@shopt -s nullglob; for program in bench/[a-z]*.py; do $(BIN)/python "$$program" $(ARGS); done
+bench: install ## measurements, each against a limit of the same run, into var/bench.json (ARGS: names)
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: install ## the same, smaller: three minutes
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 lock: ## pin dependencies anew (ARGS=--upgrade for the newest)
 	@tools/lock.sh $(ARGS)

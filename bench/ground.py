@@ -36,7 +36,7 @@ def hosts(it: Product, number: int, name: str = "sim") -> Iterator[Ground]:
     made = it.admin.call("CreateCluster", name=name, zone_uuid=zone, hypervisor_type="Simulator")
     argv = [sys.executable, "-m", "zcloud.cli.main", "agent", "simulator", "--server", it.server.address]
     argv += ["--token", it.admin.token, "--cluster", made.inventory.uuid, "--hosts", str(number)]
-    simulator = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    simulator = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert simulator.stdout is not None
         for line in simulator.stdout:
