@@ -249,7 +249,8 @@ def test_a_report_twice_and_a_report_too_late_change_nothing(tmp_path: Path) -> 
         works.agent.silent, works.agent.held = set(), {"do c"}
         other = await works.submit("toy_build", await works.kernel.create("other"))
         await works.reaches(other, lambda j: j.index == 2 and bool(j.task_uuid))
-        while works.agent.sent[-1].args.value != "do c":  # the intent is written; the sending comes right after
+        # The intent is written; the sending comes right after.
+        while works.agent.sent[-1].args.value != "do c":  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0)
         first = next(s for s in works.agent.sent[::-1] if s.args.value == "do a")
         twice = works.agent.sent[-1].task_uuid
