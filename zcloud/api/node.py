@@ -62,6 +62,7 @@ class Node:
     store: postgresql://… when log and read models lie there, and not in the directory. Any number of nodes may then
     serve the same cloud, each with a name and a directory of its own; lease: seconds after which the others see to the
     work of one that is gone. vault_key: the file with the key that all of them must have, else it is in the directory.
+    share_ports: other nodes of this machine may listen at the same addresses.
     follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
@@ -75,12 +76,14 @@ class Node:
         name: str = "",
         lease: float = LEASE_SECONDS,
         vault_key: Path | None = None,
+        share_ports: bool = False,
     ) -> None:
         load_everything()
         load_handlers()
         failpoint.arm_from_environment()
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self.share_ports = share_ports
         self.recorder = open_store(directory, store)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)

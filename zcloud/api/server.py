@@ -27,13 +27,13 @@ from zcloud.kernel.errors import Refused
 from zcloud.v1 import options_pb2 as o
 
 log = logging.getLogger(__name__)
-# A second server on the same port would get some of the calls, and nobody would be told.
-ALONE = ("grpc.so_reuseport", 0)
 OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 32 << 20),
     ("grpc.max_metadata_size", 32 << 10),
-    ALONE,
+    # Bursts are taken in, and answered or turned away with reasons (admission.py), not reset.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -43,6 +43,11 @@ Behaviour = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 class NoDoor(OSError):
     """The node cannot listen where it was told to."""
+
+
+def ports(node: Any) -> tuple[str, int]:
+    """Only where it is meant: a second server on the same port gets some of the calls, and nobody is told."""
+    return ("grpc.so_reuseport", int(node.share_ports))
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -99,7 +104,7 @@ class Server:
 
     def __init__(self, node: Any, own: Callable[[Rpc], bool] = lambda rpc: rpc.access != o.ACCESS_AGENT) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=OPTIONS)
+        self.server = grpc.aio.server(options=(*OPTIONS, ports(node)))
         self.health = health.aio.HealthServicer()
         self._lane, self._waiting = Admission(), Admission(WAITING_AT_ONCE)
         methods = {rpc.path: self._method(rpc) for rpc in rpcs().values() if own(rpc)}

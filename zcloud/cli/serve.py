@@ -15,6 +15,7 @@ from agents.runtime.journal import JournalError
 from zcloud.api.node import Node
 from zcloud.api.server import Undeclared
 from zcloud.cli.errors import CliError
+from zcloud.cli.workers import Workers
 from zcloud.kernel import memory
 from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.store import POSTGRESQL, StoreAway
@@ -53,10 +54,20 @@ def main(argv: list[str]) -> int:
         default=os.environ.get("ZCLOUD_VAULT_KEY") or None,
         help="file with the key that seals secrets, the same on every node (default: vault.key under --data)",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="nodes on this machine behind one address, with --store postgresql://… (default: 1)",
+    )
+    parser.add_argument("--share-ports", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
     if options.store and not options.store.startswith(POSTGRESQL):
         parser.error(f"--store {options.store.partition(':')[0]}:…: must be postgresql://host/database")
+    if options.workers < 1 or (options.workers > 1 and not options.store):
+        parser.error(f"--workers {options.workers}: one process writes a SQLite store; give --store postgresql://…")
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     # Log and read models hold what every account has; keys lie beside them.
@@ -66,9 +77,13 @@ def main(argv: list[str]) -> int:
 
         uvloop.install()
     try:
-        return asyncio.run(_serve(options))
+        return asyncio.run(_serve(options) if options.workers == 1 else _serve_many(options))
     except (OSError, JournalError, Undeclared, StoreAway) as error:
         raise CliError(f"serve: {error}") from None
+
+
+async def _serve_many(options: argparse.Namespace) -> int:
+    return await Workers(options).run()
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -80,6 +95,7 @@ async def _serve(options: argparse.Namespace) -> int:
         name=options.node_name,
         lease=options.lease,
         vault_key=options.vault_key,
+        share_ports=options.share_ports,
     )
     memory.settle()
     stop = asyncio.Event()

@@ -1,0 +1,58 @@
+"""Several nodes of one machine behind one address: callers do not see which answers, and a dead one comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.support.cloud import CHANNEL, Client, ServerProcess
+from tests.support.postgres import PostgresCluster
+
+SECONDS = 60.0
+
+
+def test_two_workers_are_one_server(tmp_path: Path, postgres: PostgresCluster) -> None:
+    """ARC-14: what one has answered the other knows; one that is killed is started again, and is missed by nobody."""
+    arguments = ["--store", postgres.database(), "--workers", "2", "--lease", "2"]
+    server = ServerProcess(tmp_path / "data", arguments=arguments)
+    server.start()
+    try:
+        admin = server.admin
+        nodes = {node.name: node.process for node in admin.call("QueryManagementNode").inventories}
+        assert len(nodes) == 2
+        zones = [_other(server, admin, n).call("CreateZone", name=f"z{n}").inventory.uuid for n in range(12)]
+        for n, uuid in enumerate(zones):
+            assert _other(server, admin, n).call("GetZone", uuid=uuid).inventory.name == f"z{n}"
+        os.kill(max(nodes.values()), signal.SIGKILL)
+        end = time.monotonic() + SECONDS
+        while max(nodes.values()) in (now := _alive(server, admin)) or len(now) < 2:
+            assert time.monotonic() < end, now
+            time.sleep(0.2)
+        assert _other(server, admin, 0).call("QueryZone", count=True).total == 12
+    finally:
+        assert server.stop() == 0
+
+
+def test_one_process_writes_sqlite(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", arguments=["--workers", "2"])
+    with pytest.raises(RuntimeError, match="one process writes a SQLite store"):
+        server.start()
+
+
+def _other(server: ServerProcess, admin: Client, number: int) -> Client:
+    """A connection of its own, which the kernel gives to either."""
+    options = (*CHANNEL, ("grpc.use_local_subchannel_pool", 1), ("number", number))
+    return Client(grpc.insecure_channel(server.address, options=options), admin.token)
+
+
+def _alive(server: ServerProcess, admin: Client) -> set[int]:
+    try:
+        found = _other(server, admin, 0).call("QueryManagementNode").inventories
+    except Exception:  # the one that was killed had this connection
+        return set()
+    return {node.process for node in found if node.status == node.STATUS_ALIVE}
