@@ -11,6 +11,14 @@ from tests.support.postgres import PostgresCluster
 from zcloud.kernel import failpoint
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the machine itself, its bridges and its libvirt, is run by one process, one after the other."""
+    for item in items:
+        if item.get_closest_marker("real") is not None:
+            item.add_marker(pytest.mark.xdist_group("machine"))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that only need one; a test that stops it starts one of its own."""
