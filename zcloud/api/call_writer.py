@@ -73,7 +73,8 @@ class CallWriter(ABC):
             await self._wake.wait()
             # Answering calls comes first: those of a moment are written together.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._hurry.wait()
             self._hurry.clear()
             self._wake.clear()
             while self._waiting:

@@ -58,7 +58,8 @@ class Webhooks:
                 log.exception("webhooks: it is tried again in a moment")
                 pause = LOOK_SECONDS
             try:
-                await asyncio.wait_for(self._look.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._look.wait()
             except TimeoutError:
                 continue
 

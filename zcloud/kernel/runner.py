@@ -129,7 +129,8 @@ class Runner:
         waiting.append(future)
         try:
             if not await self._has_ended(job_uuid):
-                await asyncio.wait_for(future, timeout)
+                async with asyncio.timeout(timeout):
+                    await future
         except TimeoutError:
             return False
         finally:
@@ -298,7 +299,8 @@ class Runner:
             self.transport.abort(job.target, job.task_uuid)
         left = (job.deadline - self.cloud.clock.now()) / SECOND
         try:
-            await asyncio.wait_for(wake.wait(), max(left, 0.001))
+            async with asyncio.timeout(max(left, 0.001)):
+                await wake.wait()
         except TimeoutError:
             self.transport.abort(job.target, job.task_uuid)
             error = f"no report of {job.steps[job.index].name} in time: what it did is unknown"

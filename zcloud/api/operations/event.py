@@ -78,7 +78,8 @@ async def watch_events(call: Call, request: pb.WatchEventsRequest) -> AsyncItera
                 at = records[-1].position
                 continue
             try:
-                await asyncio.wait_for(grown.wait(), BOOKMARK_SECONDS)
+                async with asyncio.timeout(BOOKMARK_SECONDS):
+                    await grown.wait()
             except TimeoutError:
                 yield pb.WatchEventsResponse(position=position.encode(at))
     finally:

@@ -88,7 +88,8 @@ class Watcher:
             await self._tell(found)
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(grown.wait(), BOOKMARK_SECONDS)
+                    async with asyncio.timeout(BOOKMARK_SECONDS):
+                        await grown.wait()
                     await asyncio.sleep(GATHER_SECONDS)
                 grown.clear()
                 moved = await self._moved()
@@ -137,7 +138,8 @@ class Watcher:
     async def _put(self, message: pb.WatchResourcesResponse) -> None:
         message.position = self.token
         try:
-            await asyncio.wait_for(self.queue.put(message), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.queue.put(message)
         except TimeoutError:
             text = f'you read too slowly; begin again with from_position "{self.token}"'
             raise Refused(
