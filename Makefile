@@ -42,8 +42,8 @@ generate: ## code from proto/
 install: ## Debian packages, .venv, generated code; only what is missing
 	@tools/install.sh
 
-faults: install ## kills, repeats, delays and bad weather (SEEDS=100000 for a night)
-	@SEEDS=$(SEEDS) $(BIN)/python -m pytest -m faults $(ARGS)
+faults: install ## kills, repeats, delays and bad weather (SEEDS=100000 FUZZ=10000 for a night)
+	@SEEDS=$(SEEDS) FUZZ=$(FUZZ) $(BIN)/python -m pytest -m faults $(ARGS)
 
 bench: install ## measurements, each against a limit of the same run, into var/bench.json (ARGS: names)
 	@$(BIN)/python -m bench $(ARGS)

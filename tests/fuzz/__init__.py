@@ -1,0 +1,1 @@
+"""Random requests for every RPC, right, wrong and hostile: none is answered with our own failure."""
