@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_
 from sqlalchemy.sql.elements import False_
 
 from projections.model import ReadModel
+from projections.query.aliases import alias_of
 from projections.query.errors import FilterError
 from projections.query.functions import contains, matches
 from projections.query.literals import value_of
@@ -88,7 +89,8 @@ class Compiler:
         if isinstance(found, Relation) and found.leaf:
             if not last:
                 raise FilterError(f"{found.name} is a text; it has no {node.path[step + 1]}", position, path)
-            if not (node.value.is_null or node.value.is_presence):
+            # tag:* asks for any; tag = * is a pattern that every tag fits, as it is for a field.
+            if not (node.value.is_null or (node.operator == ":" and node.value.is_presence)):
                 node, last = replace(node, path=(*node.path, found.leaf)), False
         inverted = last and self._absence(node, found, position)
         reached = self._part(found, scope, rest) if isinstance(found, Group) else self._related(found, scope, rest)
@@ -113,13 +115,14 @@ class Compiler:
         )
 
     def _part(self, part: Group, scope: Scope, rest: Callable[[Scope], list[Condition]]) -> Condition:
-        rows = scope.model.sides[part.side].alias()
-        inner = Scope(scope.model, part, rows, in_list=True, holder=part)
+        rows = alias_of(scope.model.sides[part.side], scope.depth + 1)
+        inner = Scope(scope.model, part, rows, in_list=True, holder=part, depth=scope.depth + 1)
         return _some(rows.c.resource_uuid == scope.uuid, *rest(inner))
 
     def _related(self, relation: Relation, scope: Scope, rest: Callable[[Scope], list[Condition]]) -> Condition:
         target = self._models[relation.target]
-        rows = target.table.alias()
+        depth = scope.depth + 1
+        rows = alias_of(target.table, depth)
         joins: list[Condition] = []
         holder_rows: FromClause
         near: ColumnElement[Any]
@@ -134,15 +137,15 @@ class Compiler:
         if part is None and not field.repeated:
             joins.append(holder_rows.c[field.column] == near)
         else:
-            side = holder_model.sides[part.side if part is not None else field.side].alias()
+            side = alias_of(holder_model.sides[part.side if part is not None else field.side], depth, "by")
             joins += [side.c[field.column] == near, side.c.resource_uuid == far]
-        inner = Scope(target, target.root, rows)
-        return _some(*joins, visible(target, self._models, rows, self._viewer), *rest(inner))
+        inner = Scope(target, target.root, rows, depth=depth)
+        return _some(*joins, visible(target, self._models, rows, self._viewer, depth), *rest(inner))
 
     def _field(self, node: Compare, field: Field, scope: Scope, negated: bool) -> Condition:
         if not field.repeated:
             return self._leaf(node, field, scope.rows.c[field.column], negated)
-        rows = scope.model.sides[field.side].alias()
+        rows = alias_of(scope.model.sides[field.side], scope.depth + 1)
         here = rows.c.resource_uuid == scope.uuid
         if node.value.is_null and node.operator in ("=", "!="):
             nothing = node.operator == "="

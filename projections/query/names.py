@@ -1,6 +1,7 @@
 """What a name in a path means where it stands: a field, a part or a relation, in snake_case or camelCase."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, FromClause
 
@@ -11,6 +12,7 @@ from projections.schema.registry import ReadModels
 from projections.schema.relations import Relation
 
 
+@cache
 def camel(name: str) -> str:
     """The name in camelCase, as protobuf's JSON writes it."""
     head, *rest = name.split("_")
@@ -29,6 +31,8 @@ class Scope:
     in_list: bool = False
     # The list of parts, or the resource, that the relations belong to.
     holder: Group | None = None
+    # How many subqueries it is in.
+    depth: int = 0
 
     @property
     def uuid(self) -> ColumnElement[str]:

@@ -23,7 +23,12 @@ class Key:
     descending: bool
 
     def clause(self) -> UnaryExpression[object]:
-        """The ORDER BY clause; the stores differ in where NULL goes, so it is said."""
+        """The ORDER BY clause; the stores differ in where NULL goes, so it is said where there can be one.
+
+        Said of a primary key, it would keep PostgreSQL from using that.
+        """
+        if getattr(self.column, "primary_key", False):
+            return self.column.desc() if self.descending else self.column.asc()
         return self.column.desc().nulls_last() if self.descending else self.column.asc().nulls_first()
 
     def same(self, value: Value) -> ColumnElement[bool]:
@@ -85,6 +90,22 @@ def behind(keys: Sequence[Key], values: Sequence[Value]) -> ColumnElement[bool]:
         before = [k.same(v) for k, v in zip(keys[:place], values[:place], strict=True)]
         alternatives_.append(and_(*before, key.after(value)))
     return or_(*alternatives_)
+
+
+def stretches(keys: Sequence[Key], values: Sequence[Value]) -> list[ColumnElement[bool]]:
+    """Rows behind the one with these values, in stretches that follow each other in the keys' order.
+
+    Each is bounded in the first key, so that an index is entered where the last page ended: a condition with what is
+    absent beside what is larger would be tried on every row from the beginning.
+    """
+    first, value = keys[0], values[0]
+    rest = behind(keys, values)
+    absent, present = first.column.is_(None), first.column.is_not(None)
+    if value is None:
+        return [and_(absent, rest)] if first.descending else [and_(absent, rest), present]
+    if first.descending:
+        return [and_(first.column <= value, rest), absent]
+    return [and_(first.column >= value, rest)]
 
 
 def signature(keys: Sequence[Key]) -> str:

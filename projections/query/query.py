@@ -7,14 +7,14 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, true
 
 from projections.model import ReadModel
 from projections.query import token
 from projections.query.compiler import Compiler
 from projections.query.errors import QueryError
 from projections.query.mask import apply, parse_mask
-from projections.query.order import Key, behind, parse_order, signature
+from projections.query.order import Key, parse_order, signature, stretches
 from projections.query.parser import parse
 from projections.query.viewer import Viewer, visible
 from projections.schema.registry import ReadModels
@@ -61,14 +61,16 @@ def condition(
     return seen if node is None else and_(seen, Compiler(model, models, viewer, now).compile(node))
 
 
-def _start(connection: Connection, model: ReadModel, keys: Sequence[Key], page_token: str, query: str) -> Any:
+def _start(
+    connection: Connection, model: ReadModel, keys: Sequence[Key], page_token: str, query: str
+) -> list[ColumnElement[bool]]:
     uuid, values = token.decode(page_token, query, keys)
     if values is None:
         row = connection.execute(select(*(key.column for key in keys)).where(model.table.c.uuid == uuid)).one_or_none()
         if row is None:
             raise token.gone(model.kind, uuid)
         values = list(row)
-    return behind(keys, values)
+    return stretches(keys, values)
 
 
 def run(
@@ -99,11 +101,14 @@ def run(
         where = and_(where, within)
     query = token.query_hash(model.kind, f"{filter.strip()}{scope}", signature(keys))
     statement: Select[Any] = select(model.table.c[DOC], model.table.c.uuid, *(key.column.label(None) for key in keys))
-    statement = statement.where(where)
-    if page_token:
-        statement = statement.where(_start(connection, model, keys, page_token, query))
-    # One more than the page tells whether there is a next one.
-    rows = connection.execute(statement.order_by(*(key.clause() for key in keys)).limit(size + 1)).all()
+    statement = statement.where(where).order_by(*(key.clause() for key in keys))
+    starts = _start(connection, model, keys, page_token, query) if page_token else [true()]
+    rows: list[Any] = []
+    for start in starts:
+        # One more than the page tells whether there is a next one.
+        rows += connection.execute(statement.where(start).limit(size + 1 - len(rows))).all()
+        if len(rows) > size:
+            break
     following = ""
     if len(rows) > size:
         rows = rows[:size]

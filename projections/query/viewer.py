@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, FromClause, exists, false, or_, true
 
 from projections.model import ReadModel
+from projections.query.aliases import alias_of
 from projections.schema.registry import ReadModels
 from projections.schema.tables import OWNER, PUBLIC
 
@@ -20,13 +21,15 @@ class Viewer:
     is_admin: bool = False
 
 
-def visible(model: ReadModel, models: ReadModels, table: FromClause, viewer: Viewer) -> ColumnElement[bool]:
-    """What the viewer may see of the rows of the kind's table, or of an alias of it."""
+def visible(
+    model: ReadModel, models: ReadModels, table: FromClause, viewer: Viewer, depth: int = 0
+) -> ColumnElement[bool]:
+    """What the viewer may see of the rows of the kind's table, or of an alias of it at a depth of subqueries."""
     if viewer.is_admin:
         return true()
     if model.admin_only or not viewer.account_uuid:
         return false()
-    shares = model.shares.alias()
+    shares = alias_of(model.shares, depth)
     shared = exists().where(
         shares.c.kind == model.kind,
         shares.c.resource_uuid == table.c.uuid,
@@ -36,6 +39,6 @@ def visible(model: ReadModel, models: ReadModels, table: FromClause, viewer: Vie
     if not model.part_of:
         return seen
     whole = models[model.part_of]
-    rows = whole.table.alias()
+    rows = alias_of(whole.table, depth, "whole")
     of = rows.c.uuid == table.c[f"{whole.kind}_uuid"]
-    return or_(seen, exists().where(of, visible(whole, models, rows, viewer)))
+    return or_(seen, exists().where(of, visible(whole, models, rows, viewer, depth + 1)))

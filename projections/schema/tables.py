@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, ColumnElement, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
 from projections.schema.fields import Field, FieldType, Group, Member
@@ -11,6 +13,9 @@ from projections.schema.fields import Field, FieldType, Group, Member
 # Bookkeeping columns start with an underscore, since a resource may have a field of the same name
 # (InstanceOffering.shared_to_public).
 DOC, OWNER, PUBLIC, POSITION = "_doc", "_owner_uuid", "_shared_to_public", "_position"
+
+# What pages are mostly ordered by.
+ORDERS = ("name", "create_date")
 
 # PostgreSQL cuts longer names off.
 MAX_IDENTIFIER = 63
@@ -40,12 +45,42 @@ def _index(table: Table, *columns: str) -> None:
     Index(identifier("ix_" + "_".join((table.name, *columns)).replace("__", "_")), *(table.c[c] for c in columns))
 
 
+class _AbsentFirst(ColumnElement[Any]):
+    """A column in an index, what is absent first, as every order has it; PostgreSQL would put it last."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.column = column
+        self.type = column.type
+
+    @property
+    def _from_objects(self) -> Any:
+        return self.column._from_objects
+
+
+@compiles(_AbsentFirst)
+def _plain(element: Any, compiler: Any, **how: Any) -> str:
+    return str(compiler.process(element.column, **how))
+
+
+@compiles(_AbsentFirst, "postgresql")
+def _nulls_first(element: Any, compiler: Any, **how: Any) -> str:
+    return f"{compiler.process(element.column, **how)} NULLS FIRST"
+
+
+def _order_index(table: Table, column: str) -> None:
+    """For pages in the order of a column, and of the uuid where it is the same."""
+    name = identifier(f"ix_{table.name}_by_{column}")
+    Index(name, _AbsentFirst(table.c[column]), table.c.uuid, _table=table)
+
+
 def _column(field: Field) -> Column:
     return Column(field.column, _TYPES[field.type])
 
 
 def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str]) -> Table:
-    """The table of a kind; references, names and owners are indexed, and what the kind asks for besides."""
+    """The table of a kind; references and owners are indexed, usual orders, and what the kind asks for besides."""
     columns = [_column(field) for field in root.fields() if field.name != "uuid"]
     table = Table(
         identifier(kind),
@@ -57,9 +92,12 @@ def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str
         Column(POSITION, BigInteger, nullable=False),
         Column(DOC, LargeBinary, nullable=False),
     )
-    indexed = [c.name for c in columns if c.name.endswith("_uuid") or c.name == "name"]
+    indexed = [c.name for c in columns if c.name.endswith("_uuid")]
     for name in dict.fromkeys([*indexed, *indexes, OWNER]):
         _index(table, name)
+    for name in ORDERS:
+        if name in table.c:
+            _order_index(table, name)
     return table
 
 
@@ -104,5 +142,5 @@ def shape(tables: Iterable[Table]) -> str:
     for table in tables:
         lines.append(f"table {table.name}")
         lines += [f"  {c.name} {c.type!r} {c.primary_key} {c.nullable}" for c in table.columns]
-        lines += sorted(f"  {i.name} {[c.name for c in i.columns]}" for i in table.indexes)
+        lines += sorted(f"  {i.name} {[getattr(c, 'name', '') for c in i.expressions]}" for i in table.indexes)
     return "\n".join(lines)

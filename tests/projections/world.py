@@ -1,6 +1,7 @@
 """A random cloud as plain messages, with their owners, to be stored in read models and looked at by hand."""
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ class Ownership:
 class World:
     """All resources by kind, and who may see them."""
 
-    resources: dict[str, list[Any]] = field(default_factory=dict)
+    resources: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     ownership: dict[str, Ownership] = field(default_factory=dict)
 
     def store(self, connection: Connection, models: ReadModels) -> None:
@@ -66,7 +67,7 @@ class World:
 
 def memory() -> Connection:
     """A connection to an empty database in memory."""
-    return create_engine("sqlite://", poolclass=StaticPool).connect()
+    return create_engine("sqlite://", poolclass=StaticPool, query_cache_size=5000).connect()
 
 
 def fresh_models() -> ReadModels:
@@ -197,12 +198,12 @@ class Maker:
         self.fill("user_tag", tag)
 
 
-def make_world(seed: int) -> World:
-    """Some dozens of resources of the kinds that refer to each other most."""
+def make_world(seed: int, larger: int = 1) -> World:
+    """Some dozens of resources of the kinds that refer to each other most, or so many times more."""
     make = Maker(seed)
 
     def some(least: int) -> Iterable[int]:
-        return range(least + make.random.randrange(3))
+        return range(least * larger + make.random.randrange(3))
 
     for _ in some(2):
         make.fill("zone", zone_pb2.Zone(state=make.enum(zone_pb2.Zone, "state")))

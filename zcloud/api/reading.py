@@ -52,16 +52,16 @@ async def read_one(call: Call, request: Any) -> bytes:
     """Get<Noun>: the response is the resource as field `inventory`, and need not be parsed to be sent."""
     rules.check(request)
     document = await fetch(call, call.rpc.kind, request.uuid, await moment_of(call, request))
-    return _head(call.rpc.response) + _VarintBytes(len(document)) + document
+    return _head(call.rpc.response, "inventory") + _VarintBytes(len(document)) + document
 
 
 @cache
-def _head(response: type[Message]) -> bytes:
-    return TagBytes(response.DESCRIPTOR.fields_by_name["inventory"].number, WIRETYPE_LENGTH_DELIMITED)
+def _head(response: type[Message], field: str) -> bytes:
+    return TagBytes(response.DESCRIPTOR.fields_by_name[field].number, WIRETYPE_LENGTH_DELIMITED)
 
 
-async def read_many(call: Call, request: Any) -> Message:
-    """Query<Noun>."""
+async def read_many(call: Call, request: Any) -> Message | bytes:
+    """Query<Noun>: without a mask the documents go out as they are stored."""
     rules.check(request)
     if request.group_by or request.sums:
         return await read_groups(call, request)
@@ -85,6 +85,10 @@ async def read_many(call: Call, request: Any) -> Message:
 
     page = await answer(call, call.rpc.kind, request.filter, moment, ask)
     response = call.rpc.response(next_page_token=page.next_page_token, total=page.total or 0)
+    if page.mask is None:
+        head = _head(call.rpc.response, "inventories")
+        listed = b"".join(head + _VarintBytes(len(document)) + document for document in page.documents)
+        return listed + response.SerializeToString()
     response.inventories.extend(page.messages)  # type: ignore[attr-defined]
     return response
 

@@ -173,7 +173,7 @@ def holds(value: Any, operator: str, wanted: Any, inside: bool = True) -> bool:
 def _walk(sight: Sight, kind: str, message: Any, term: Term, path: tuple[str, ...]) -> bool:
     name, *rest = path
     if name == "tag" and kind in TAGGED:
-        asks_for_any = term.value is None or term.value == ("", "")
+        asks_for_any = term.value is None or (term.operator, term.value) == (":", ("", ""))
         name, rest = "user_tags", [] if asks_for_any else ["tag"]
     reached: list[tuple[str, Any]] | None = None
     if name in PARTS and (kind, name) not in RELATIONS:
