@@ -9,8 +9,12 @@ from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.vm_instance_task_pb2 import (
     ChangeCdResult,
     ChangeCdTask,
+    MigrateVmResult,
+    MigrateVmTask,
     PauseVmResult,
     PauseVmTask,
+    PrepareMigrationResult,
+    PrepareMigrationTask,
     ReadVmResult,
     ReadVmTask,
     RebootVmResult,
@@ -26,7 +30,10 @@ from zcloud.v1.vm_instance_task_pb2 import (
 
 def vm_handlers(machines: Machines) -> list[Handler[Any, Any]]:
     """One handler for each task of vm_instance_task.proto."""
-    return [kind(machines) for kind in (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd)]
+    return [
+        kind(machines)
+        for kind in (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd, PrepareMigration, MigrateVm)
+    ]
 
 
 class StartVm(Handler[StartVmTask, StartVmResult], task=StartVmTask, result=StartVmResult):
@@ -144,3 +151,27 @@ class ChangeCd(Handler[ChangeCdTask, ChangeCdResult], task=ChangeCdTask, result=
         work.check()
         await self._machines.change_cd(args.vm_instance_uuid, args.drive)
         return ChangeCdResult()
+
+
+class PrepareMigration(
+    Handler[PrepareMigrationTask, PrepareMigrationResult], task=PrepareMigrationTask, result=PrepareMigrationResult
+):
+    """See that a VM that runs elsewhere finds all that it needs here."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def run(self, args: PrepareMigrationTask, work: Work) -> PrepareMigrationResult:
+        work.check()
+        return PrepareMigrationResult(uri=self._machines.expect(args.spec, args.address))
+
+
+class MigrateVm(Handler[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, result=MigrateVmResult):
+    """Send it while it runs; libvirt lets it run on one of both hosts, whatever happens."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def run(self, args: MigrateVmTask, work: Work) -> MigrateVmResult:
+        await self._machines.migrate(args.vm_instance_uuid, args.uri, args.address, work.check)
+        return MigrateVmResult()

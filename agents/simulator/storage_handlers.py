@@ -11,7 +11,12 @@ from zcloud.v1.image_task_pb2 import (
     DeleteCachedImageResult,
     DeleteCachedImageTask,
 )
-from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageResult, PrepareLocalStorageTask
+from zcloud.v1.primary_storage_task_pb2 import (
+    PrepareLocalStorageResult,
+    PrepareLocalStorageTask,
+    PrepareSharedMountPointResult,
+    PrepareSharedMountPointTask,
+)
 from zcloud.v1.volume_task_pb2 import (
     CreateRootVolumeResult,
     CreateRootVolumeTask,
@@ -31,6 +36,25 @@ class PrepareLocalStorage(
         self.world.storages.add(args.url)
         return PrepareLocalStorageResult(
             total_capacity=self.world.disk_size, available_capacity=max(0, self.world.disk_available)
+        )
+
+
+class PrepareSharedMountPoint(
+    Simulated[PrepareSharedMountPointTask, PrepareSharedMountPointResult],
+    task=PrepareSharedMountPointTask,
+    result=PrepareSharedMountPointResult,
+):
+    def apply(self, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
+        directory = self.world.mounts.get(args.url)
+        if directory is None:
+            raise TaskError("NOT_FOUND", f"there is no directory {args.url}; mount the shared file system there")
+        if args.first:
+            directory.marks.add(args.primary_storage_uuid)
+        if args.primary_storage_uuid not in directory.marks:
+            raise TaskError("INVALID", f"{args.url} is not the file system that other hosts have there")
+        taken = sum(directory.files.get("cache", {}).values()) + THIN_BYTES * len(directory.files.get("volumes", {}))
+        return PrepareSharedMountPointResult(
+            total_capacity=directory.size, available_capacity=max(0, directory.size - taken)
         )
 
 
@@ -86,4 +110,4 @@ class DeleteVolume(Simulated[DeleteVolumeTask, DeleteVolumeResult], task=DeleteV
         return DeleteVolumeResult()
 
 
-HANDLERS = (PrepareLocalStorage, CacheImage, DeleteCachedImage, CreateRootVolume, DeleteVolume)
+HANDLERS = (PrepareLocalStorage, PrepareSharedMountPoint, CacheImage, DeleteCachedImage, CreateRootVolume, DeleteVolume)

@@ -8,8 +8,12 @@ from agents.simulator.world import Vm, World
 from zcloud.v1.vm_instance_task_pb2 import (
     ChangeCdResult,
     ChangeCdTask,
+    MigrateVmResult,
+    MigrateVmTask,
     PauseVmResult,
     PauseVmTask,
+    PrepareMigrationResult,
+    PrepareMigrationTask,
     ReadVmResult,
     ReadVmTask,
     RebootVmResult,
@@ -29,6 +33,14 @@ ALIVE = ("Running", "Paused")
 
 def boot(world: World, spec: VmSpec, state: str) -> Vm:
     """Start a VM if all that it needs is there."""
+    uuid = spec.vm_instance_uuid
+    need_all(world, spec)
+    world.vms[uuid] = Vm(VmSpec.FromString(spec.SerializeToString()), state)
+    return world.vms[uuid]
+
+
+def need_all(world: World, spec: VmSpec) -> None:
+    """Raise when something that the VM needs is not there."""
     uuid = spec.vm_instance_uuid
     world.need_hypervisor()
     if not spec.disks:
@@ -54,8 +66,6 @@ def boot(world: World, spec: VmSpec, state: str) -> Vm:
             "NO_SPACE",
             f"VM {uuid} needs {spec.memory_size} bytes of memory, and {max(0, world.memory_available())} are left",
         )
-    world.vms[uuid] = Vm(VmSpec.FromString(spec.SerializeToString()), state)
-    return world.vms[uuid]
 
 
 def need_iso(world: World, drive: VmCdDrive) -> None:
@@ -130,4 +140,39 @@ class ChangeCd(Simulated[ChangeCdTask, ChangeCdResult], task=ChangeCdTask, resul
         return ChangeCdResult()
 
 
-HANDLERS = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd)
+class PrepareMigration(
+    Simulated[PrepareMigrationTask, PrepareMigrationResult], task=PrepareMigrationTask, result=PrepareMigrationResult
+):
+    """The host waits in the directory where the VM's volumes are."""
+
+    def apply(self, args: PrepareMigrationTask) -> PrepareMigrationResult:
+        vm = args.spec.vm_instance_uuid
+        if vm not in self.world.vms:
+            need_all(self.world, args.spec)
+        for place, directory in self.world.mounts.items():
+            if any(disk.path.startswith(f"{place}/") for disk in args.spec.disks):
+                directory.waiting[vm] = self.world
+        return PrepareMigrationResult(uri=f"simulator://{args.address}")
+
+
+class MigrateVm(Simulated[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, result=MigrateVmResult):
+    """The VM is on one host or on the other, never on both."""
+
+    def apply(self, args: MigrateVmTask) -> MigrateVmResult:
+        self.world.need_hypervisor()
+        vm = self.world.vms.get(args.vm_instance_uuid)
+        found = [
+            d.waiting[args.vm_instance_uuid] for d in self.world.mounts.values() if args.vm_instance_uuid in d.waiting
+        ]
+        if vm is None:
+            if any(args.vm_instance_uuid in other.vms for other in found):
+                return MigrateVmResult()
+            raise TaskError("NOT_FOUND", f"VM {args.vm_instance_uuid} does not run on this host")
+        if not found:
+            raise TaskError("UNREACHABLE", f"no host at {args.address} waits for VM {args.vm_instance_uuid}")
+        found[0].need_hypervisor()
+        found[0].vms[args.vm_instance_uuid] = self.world.vms.pop(args.vm_instance_uuid)
+        return MigrateVmResult()
+
+
+HANDLERS = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd, PrepareMigration, MigrateVm)

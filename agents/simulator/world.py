@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from agents.runtime.task import TaskError
+from agents.simulator.directory import Directory, Files
 from zcloud.v1.agent_pb2 import HostInventory, ObservedVm
 from zcloud.v1.network_task_pb2 import DhcpEntry
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
@@ -50,8 +51,10 @@ class World:
     disk_size: int = 1024 * GIB
     hypervisor_error: str = ""
     vms: dict[str, Vm] = field(default_factory=dict)
-    volumes: dict[str, Volume] = field(default_factory=dict)
-    cache: dict[str, int] = field(default_factory=dict)
+    # Directories that the operator has mounted, by path.
+    mounts: dict[str, Directory] = field(default_factory=dict)
+    volumes: Files[Volume] = field(init=False)
+    cache: Files[int] = field(init=False)
     storages: set[str] = field(default_factory=set)
     # Bridge to its physical device.
     bridges: dict[str, str] = field(default_factory=dict)
@@ -60,10 +63,14 @@ class World:
     sends: bool = False
     changes: asyncio.Queue[HostInventory] = field(default_factory=asyncio.Queue)
 
+    def __post_init__(self) -> None:
+        self.volumes = Files("volumes", self.mounts)
+        self.cache = Files("cache", self.mounts)
+
     @property
     def disk_available(self) -> int:
         """Bytes that are left on the only disk."""
-        return self.disk_size - sum(self.cache.values()) - THIN_BYTES * len(self.volumes)
+        return self.disk_size - sum(self.cache.own.values()) - THIN_BYTES * len(self.volumes.own)
 
     def memory_available(self) -> int:
         """Bytes that no VM has."""

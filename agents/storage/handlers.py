@@ -8,7 +8,7 @@ from agents.runtime.task import Handler
 from agents.storage.data_volumes import CreateDataVolume, ReadVolume
 from agents.storage.export_volume import ExportVolume
 from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
-from agents.storage.local_storage import PrepareLocalStorage
+from agents.storage.local_storage import PrepareLocalStorage, PrepareSharedMountPoint
 from agents.storage.snapshot_files import DeleteVolumeFiles, RevertVolumes
 from agents.storage.volumes import CreateRootVolume, DeleteVolume
 
@@ -18,6 +18,7 @@ def host_handlers() -> list[Handler[Any, Any]]:
     locks = CacheLocks()
     return [
         PrepareLocalStorage(),
+        PrepareSharedMountPoint(),
         CacheImage(locks),
         DeleteCachedImage(locks),
         CreateRootVolume(),

@@ -1,16 +1,24 @@
-"""Local primary storage: a directory of the host, measured by the file system that it lies on (PS-06)."""
+"""Primary storage: a directory of the host, or one that is shared, measured by its file system (PS-06, PS-08)."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.paths import checked_path
-from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageResult, PrepareLocalStorageTask
+from zcloud.v1.primary_storage_task_pb2 import (
+    PrepareLocalStorageResult,
+    PrepareLocalStorageTask,
+    PrepareSharedMountPointResult,
+    PrepareSharedMountPointTask,
+)
+
+UUID = re.compile(r"[0-9a-f]{32}")
 
 
 class PrepareLocalStorage(
@@ -26,6 +34,39 @@ class PrepareLocalStorage(
     async def probe(self, args: PrepareLocalStorageTask) -> PrepareLocalStorageResult | None:
         path = checked_path("the URL of the primary storage", args.url)
         return await asyncio.to_thread(lambda: _measure(path) if path.is_dir() else None)
+
+
+class PrepareSharedMountPoint(
+    Handler[PrepareSharedMountPointTask, PrepareSharedMountPointResult],
+    task=PrepareSharedMountPointTask,
+    result=PrepareSharedMountPointResult,
+):
+    """The directory is the operator's: it is never made here, or a mount that failed would go unnoticed (PS-08)."""
+
+    async def run(self, args: PrepareSharedMountPointTask, work: Work) -> PrepareSharedMountPointResult:
+        del work
+        path = checked_path("the URL of the primary storage", args.url)
+        return await asyncio.to_thread(_look_at, path, args)
+
+
+def _look_at(path: Path, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
+    if UUID.fullmatch(args.primary_storage_uuid) is None:
+        raise TaskError("INVALID", f"primary_storage_uuid {args.primary_storage_uuid[:64]!r} is no uuid")
+    if not path.is_dir():
+        raise TaskError("NOT_FOUND", f"there is no directory {path}; mount the shared file system there")
+    mark = path / f".zcloud-{args.primary_storage_uuid}"
+    if args.first:
+        try:
+            mark.touch(mode=0o644)
+        except OSError as error:
+            raise storage_error(f"{path} cannot be used as a primary storage", error) from None
+    if not mark.is_file():
+        text = f"{path} is not the file system that other hosts have there: it lacks {mark.name}; mount the same one"
+        raise TaskError("INVALID", text)
+    found = _prepare(path)
+    return PrepareSharedMountPointResult(
+        total_capacity=found.total_capacity, available_capacity=found.available_capacity
+    )
 
 
 def _prepare(path: Path) -> PrepareLocalStorageResult:

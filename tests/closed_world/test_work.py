@@ -32,6 +32,7 @@ NO_UNDO = {
     "primary_storages": "a job of its own, with its own undo",
     "prepare": "makes an empty directory on a host that has the storage in any case",
     "read_vm_instance.read": "only asks",
+    "migrate_vm.prepare": "only looks whether all is there",
     "sweep": "removes what is nothing's any more",
     "drop_image_upload.discard": "deletes: what is gone stays gone",
     "clean_up_image_cache.collect": "deletes: what is gone stays gone",

@@ -15,7 +15,7 @@ from agents.storage.handlers import host_handlers
 from tests.agents.storage import images
 from tests.agents.storage.images import MIB
 from tests.support.tasks import failure, probe, run
-from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageTask
+from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageTask, PrepareSharedMountPointTask
 from zcloud.v1.volume_task_pb2 import CreateRootVolumeTask, DeleteVolumeTask
 
 pytestmark = pytest.mark.real
@@ -173,3 +173,27 @@ def test_only_the_volume_itself_is_deleted(volume: Path, tmp_path: Path) -> None
     assert failure(delete, DeleteVolumeTask(volume_uuid="", path=str(victim))).reason == "INVALID"
     assert victim.read_text() == "keep"
     assert volume.is_symlink()
+
+
+def test_a_shared_directory_is_the_same_for_all(tmp_path: Path) -> None:
+    """PS-08: it is never made, and a host that has another one there does not take part."""
+    prepare, url = handler(PrepareSharedMountPointTask), tmp_path / "smp"
+
+    def at(path: Path, *, first: bool = False, uuid: str = "a" * 32) -> PrepareSharedMountPointTask:
+        return PrepareSharedMountPointTask(primary_storage_uuid=uuid, url=str(path), first=first)
+
+    assert failure(prepare, at(url, first=True)).reason == "NOT_FOUND"
+    assert not url.exists()
+    url.mkdir()
+    alien = failure(prepare, at(url))
+    assert (alien.reason, "not the file system that other hosts have" in alien.message) == ("INVALID", True)
+    for first in (True, False, True):
+        result = run(prepare, at(url, first=first))
+        assert result.total_capacity == shutil.disk_usage(tmp_path).total
+        assert 0 < result.available_capacity <= result.total_capacity
+    assert failure(prepare, at(url, uuid="b" * 32)).reason == "INVALID"
+    assert failure(prepare, at(url, uuid="../x", first=True)).reason == "INVALID"
+    # the same file system by another way is the same
+    linked = tmp_path / "mounted"
+    linked.symlink_to(url)
+    assert run(prepare, at(linked)).total_capacity == result.total_capacity

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agents.runtime.task import TaskError
+from agents.simulator.directory import Directory
 from agents.simulator.fleet import Fleet
 from agents.simulator.host import SimulatedHost
 from tests.support.cloud import (
@@ -144,21 +145,25 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def ground(directory: Path, hosts: int = 1) -> AsyncIterator[Ground]:
+async def ground(directory: Path, hosts: int = 1, *, shared: bool = False) -> AsyncIterator[Ground]:
     """A cloud with all that a VM needs. The backup storage and its image exist in the log only: nothing is fetched."""
     async with running_node(directory) as api:
         zone, cluster = await simulator_cluster(api)
         simulated = [await add_simulator(api, cluster, f"host-{n + 1}") for n in range(hosts)]
+        mounted = Directory()
+        for host in simulated if shared else ():
+            host.world.mounts["/smp"] = mounted
         async with simulated_hosts(api, *simulated) as fleet:
-            yield await furnish(Ground(api, zone, cluster, simulated, fleet))
+            yield await furnish(Ground(api, zone, cluster, simulated, fleet), shared=shared)
 
 
-async def furnish(here: Ground) -> Ground:
+async def furnish(here: Ground, *, shared: bool = False) -> Ground:
     """Once its hosts have dialled in: storage, network, and an image."""
     api, zone, cluster = here.api, here.zone, here.cluster
     for host in here.hosts:
         await host_connected(api, host.host_uuid)
-    storage = await api.call("AddLocalPrimaryStorage", name="local", zone_uuid=zone, url="/zcloud/ps")
+    rpc, url = ("AddSharedMountPointPrimaryStorage", "/smp") if shared else ("AddLocalPrimaryStorage", "/zcloud/ps")
+    storage = await api.call(rpc, name="storage", zone_uuid=zone, url=url)
     here.storage = storage.inventory.uuid
     await api.done("AttachPrimaryStorageToCluster", primary_storage_uuid=here.storage, cluster_uuid=cluster)
     await _network(here)
@@ -211,11 +216,13 @@ async def add_image(here: Ground, name: str, *, size: int = DISK_BYTES, format: 
     return str((await here.api.node.cloud.decide(Context(actor=SYSTEM), seed)).value)
 
 
-def on_ground(directory: Path, body: Callable[[Ground], Awaitable[Any]], hosts: int = 1) -> None:
+def on_ground(
+    directory: Path, body: Callable[[Ground], Awaitable[Any]], hosts: int = 1, *, shared: bool = False
+) -> None:
     """Run a test in a cloud of its own."""
 
     async def main() -> None:
-        async with ground(directory, hosts) as here:
+        async with ground(directory, hosts, shared=shared) as here:
             await body(here)
 
     asyncio.run(main())

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.faults.harness.cloud import Run
+from tests.faults.harness.hosts import STORED
 from tests.faults.harness.lake import Fold
 from zcloud.domain.compute.vm_nic import VmNics
 from zcloud.domain.compute.vm_state import AT_REST, VmState
@@ -225,10 +226,24 @@ def _worlds(run: Run, lossy: bool) -> list[str]:
         recorded = {vm: s for vm, s in recorded.items() if s in ("Running", "Paused", "Crashed")}
         if real != recorded:
             found.append(f"VMs on {uuid}: really {real}, recorded {recorded}")
-        files = {v.uuid for v in host.world.volumes.values()}
+        files = {v.uuid for v in host.world.volumes.own.values()}
         known = {
-            m.uuid for m in fold.all("volume") if fold.value(m, "host_uuid") == uuid and fold.value(m, "actual_size")
+            m.uuid
+            for m in fold.all("volume")
+            if fold.value(m, "host_uuid") == uuid
+            and fold.value(m, "actual_size")
+            and not host.world.volumes.shares(str(fold.value(m, "install_path")))
         }
+        for place, directory in host.world.mounts.items():
+            seen = {path for path in directory.files.get("volumes", {})}
+            there = {
+                path
+                for m in fold.all("volume")
+                if str(fold.value(m, "install_path")).startswith(f"{place}/") and fold.value(m, "actual_size")
+                for path in (str(fold.value(m, "install_path")), *fold.companion(VolumeChain, m.uuid).paths)
+            }
+            if (seen - there if lossy else seen ^ there) and not stuck:
+                found.append(f"files in {place}: really {sorted(seen)}, recorded {sorted(there)}")
         gone = {m.uuid for m in fold.all("volume") if fold.value(m, "vm_instance_uuid") in stuck}
         if ((files - gone) - known if lossy else (files - gone) ^ (known - gone)) and not stuck:
             found.append(f"volumes on {uuid}: really {files}, recorded {known}")
@@ -247,7 +262,7 @@ def _worlds(run: Run, lossy: bool) -> list[str]:
         copy.install_path
         for m in fold.all("image")
         for copy in fold.value(m, "copies")
-        if copy.install_path and m.uuid not in stuck
+        if copy.install_path and m.uuid not in stuck and m.uuid != STORED
     }
     if not stuck and (set(run.servers.files) - images if lossy else set(run.servers.files) ^ images):
         found.append(f"images: really {sorted(run.servers.files)}, recorded {sorted(images)}")

@@ -137,8 +137,9 @@ class Run:
         self.servers = copy.deepcopy(base.servers) if base else Servers()
         self.node_journal = fork_journal(base.node_journal) if base else Journal()
         self.hosts: dict[str, Host] = {}
+        memo: dict[int, Any] = {}
         for uuid, host in base.hosts.items() if base else ():
-            self.hosts[uuid] = host.fork(self.network, self.effects)
+            self.hosts[uuid] = host.fork(self.network, self.effects, memo)
         # Hosts whose agents ran when the run ended.
         self.alive: list[str] = list(base.alive) if base else []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
+from agents.simulator.directory import Directory
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.loop import run as run_loop
 from zcloud.api.first_start import make_known
@@ -170,6 +171,18 @@ async def with_iso(run: Run) -> None:
     await run.done("StartVmInstance", uuid=n["vm"])
 
 
+async def on_shared(run: Run) -> None:
+    """A VM that runs, on a file system that both hosts have mounted."""
+    n = run.names
+    directory = Directory()
+    for host in run.hosts.values():
+        host.world.mounts["/smp"] = directory
+    made = await run.call("AddSharedMountPointPrimaryStorage", name="smp", zone_uuid=n["zone"], url="/smp")
+    n["storage"] = made.inventory.uuid
+    await attached(run)
+    await running(run)
+
+
 async def just_created(run: Run) -> None:
     """A VM that no host ever knew."""
     made = await run.call("CreateVmInstance", **vm_fields(run, strategy="just_create"))
@@ -195,6 +208,7 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "volume_deleted": ("with_data", volume_deleted),
     "stopped_two_images": ("stopped", stopped_two_images),
     "with_iso": ("stopped", with_iso),
+    "on_shared": ("parts", on_shared),
     "image_deleted": ("parts", image_deleted),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),

@@ -18,7 +18,21 @@ from agents.simulator.host import HANDLERS
 from agents.simulator.world import GIB, World
 from tests.faults.harness.loop import Owner, later
 from tests.faults.harness.network import Channel, Network
-from zcloud.v1.backup_storage_task_pb2 import ConnectSftpBackupStorageResult, ConnectSftpBackupStorageTask
+from zcloud.v1.backup_storage_task_pb2 import (
+    CleanImageStoreResult,
+    CleanImageStoreTask,
+    ConnectImageStoreResult,
+    ConnectImageStoreTask,
+    ConnectSftpBackupStorageResult,
+    ConnectSftpBackupStorageTask,
+    DeleteExportedImageResult,
+    DeleteExportedImageTask,
+    ExportImageResult,
+    ExportImageTask,
+    StopImageStoreResult,
+    StopImageStoreTask,
+    StoredImage,
+)
 from zcloud.v1.host_task_pb2 import (
     DeployKvmAgentResult,
     DeployKvmAgentTask,
@@ -33,6 +47,8 @@ from zcloud.v1.image_task_pb2 import (
 )
 
 IMAGE_BYTES, DISK_BYTES = 64 << 20, GIB
+# An image that image stores hold from before.
+STORED = "5" * 32
 
 
 @dataclass
@@ -138,11 +154,11 @@ class Host:
             self.life.die()
             self.life = None
 
-    def fork(self, network: Network, effects: Effects) -> Host:
-        """As it is now, for another run."""
+    def fork(self, network: Network, effects: Effects, memo: dict[int, Any]) -> Host:
+        """As it is now, for another run. memo: what hosts share is shared by their copies."""
         made = Host(self.uuid, network, effects)
         queue, self.world.changes = self.world.changes, None  # type: ignore[assignment]
-        made.world = copy.deepcopy(self.world)
+        made.world = copy.deepcopy(self.world, memo)
         self.world.changes, made.world.changes = queue, asyncio.Queue()
         made.journal = fork_journal(self.journal)
         made.pace = Pace()
@@ -166,6 +182,7 @@ class Servers:
     files: dict[str, int] = field(default_factory=dict)
     downloads: list[str] = field(default_factory=list)
     installed: set[str] = field(default_factory=set)
+    exports: set[str] = field(default_factory=set)
 
 
 def node_handlers(servers: Servers, hosts: dict[str, Host], make: Callable[[str], Host], pace: Pace) -> list[Any]:
@@ -219,7 +236,35 @@ def node_handlers(servers: Servers, hosts: dict[str, Host], make: Callable[[str]
                 hosts[args.host_uuid].stop()
             return RemoveKvmAgentResult()
 
-    return [Connect(), Download(), Delete(), Deploy(), Remove()]
+    class ConnectStore(Own, task=ConnectImageStoreTask, result=ConnectImageStoreResult):
+        """It holds one image that nobody knows."""
+
+        def apply(self, args: Any) -> Any:
+            found = StoredImage(uuid=STORED, name="found", format="qcow2", size=DISK_BYTES, actual_size=IMAGE_BYTES)
+            return ConnectImageStoreResult(
+                total_capacity=1 << 40, available_capacity=1 << 40, host_key="key", certificate="c", images=[found]
+            )
+
+    class Clean(Own, task=CleanImageStoreTask, result=CleanImageStoreResult):
+        def apply(self, args: Any) -> Any:
+            return CleanImageStoreResult(total_capacity=1 << 40, available_capacity=1 << 39)
+
+    class Export(Own, task=ExportImageTask, result=ExportImageResult):
+        def apply(self, args: Any) -> Any:
+            servers.exports.add(args.image_uuid)
+            return ExportImageResult(path="/exports/t/i.qcow2", md5="0" * 32)
+
+    class Unexport(Own, task=DeleteExportedImageTask, result=DeleteExportedImageResult):
+        def apply(self, args: Any) -> Any:
+            servers.exports.discard(args.image_uuid)
+            return DeleteExportedImageResult()
+
+    class Stop(Own, task=StopImageStoreTask, result=StopImageStoreResult):
+        def apply(self, args: Any) -> Any:
+            return StopImageStoreResult()
+
+    stores = [ConnectStore(), Clean(), Export(), Unexport(), Stop()]
+    return [Connect(), Download(), Delete(), Deploy(), Remove(), *stores]
 
 
 __all__ = ["Effects", "Host", "Servers", "TaskError", "Watched", "fork_journal", "node_handlers"]

@@ -112,6 +112,8 @@ SCENARIOS = [
         "delete_image_copy", "image", backup_storage_uuid="$backup")),
     Scenario("attach_storage", "attach_primary_storage", "parts", calls(
         "AttachPrimaryStorageToCluster", primary_storage_uuid="$storage", cluster_uuid="$cluster")),
+    Scenario("reconnect_storage", "reconnect_primary_storage", "attached", calls(
+        "ReconnectPrimaryStorage", uuid="$storage")),
     Scenario("prepare_storages", "prepare_primary_storages", "attached", submits(
         "prepare_primary_storages", "host1", host="$host1", storages=["$storage"])),
     Scenario("attach_l2", "attach_l2_network", "parts", calls(
@@ -181,6 +183,7 @@ SCENARIOS = [
         "CloneVmInstance", vm_instance_uuid="$vm", name="copy", full=True)),
     Scenario("copy_volumes", "copy_vm_volumes", "with_data", calls(
         "CloneVmInstance", vm_instance_uuid="$vm", name="copy")),
+    Scenario("migrate_vm", "migrate_vm", "on_shared", calls("MigrateVm", vm_instance_uuid="$vm")),
     Scenario("read_vm", "read_vm_instance", "running", dies),
     Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
@@ -12,6 +12,8 @@ from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageStatus
+from zcloud.domain.storage.shared_mount_point_primary_storage import SharedMountPointPrimaryStorage
+from zcloud.domain.storage.storage_combinations import must_combine
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
@@ -19,13 +21,39 @@ from zcloud.kernel.workflow import submit
 from zcloud.processes.storage.image_cache_collection import clean_up
 from zcloud.processes.storage.local_storage import detach
 
+Made = TypeVar("Made", LocalPrimaryStorage, SharedMountPointPrimaryStorage)
+
 
 @command("AddLocalPrimaryStorage")
 async def add_local_primary_storage(call: Call, unit: Unit, request: Any) -> LocalPrimaryStorage:
     """It is Connecting until a host has it (PS-06)."""
-    storage = await unit.new(LocalPrimaryStorage, request.resource_uuid)
+    return await _add(call, unit, request, LocalPrimaryStorage)
+
+
+@command("AddSharedMountPointPrimaryStorage")
+async def add_shared_mount_point(call: Call, unit: Unit, request: Any) -> SharedMountPointPrimaryStorage:
+    """It is Connecting until a host has found it mounted (PS-08)."""
+    return await _add(call, unit, request, SharedMountPointPrimaryStorage)
+
+
+async def _add(call: Call, unit: Unit, request: Any, kind: type[Made]) -> Made:
+    storage = await unit.new(kind, request.resource_uuid)
     storage.create(**arguments(call, request))
     (await unit.companion(PrimaryStorageStatus, storage)).connecting()
+    return storage
+
+
+@command("ReconnectPrimaryStorage")
+async def reconnect_primary_storage(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """Every connected host that it is attached to looks at it again; without one there is nothing to do."""
+    storage = await unit.usable(PrimaryStorage, request.uuid)
+    hosts = []
+    for cluster_uuid in storage.attached_cluster_uuids:
+        cluster = await unit.find(Cluster, cluster_uuid)
+        found = await _hosts(unit, cluster) if cluster is not None else []
+        hosts += [host.uuid for host in found if await _is_connected(unit, host)]
+    if hosts:
+        await submit(unit, "reconnect_primary_storage", storage, {"storage": storage.uuid, "hosts": hosts})
     return storage
 
 
@@ -36,9 +64,10 @@ async def attach_primary_storage(call: Call, unit: Unit, request: Any) -> Primar
     cluster = await unit.usable(Cluster, request.cluster_uuid)
     storage.attach(cluster.uuid, cluster.zone_uuid)
     attachments = await unit.companion(ClusterAttachments, cluster)
-    for uuid in attachments.primary_storage_uuids:
-        other = await unit.find(PrimaryStorage, uuid)
-        if other is not None and _overlap(other.url, storage.url):
+    others = [found for u in attachments.primary_storage_uuids if (found := await unit.find(PrimaryStorage, u))]
+    must_combine(cluster.name, others, storage)
+    for other in others:
+        if _overlap(other.url, storage.url):
             text = f'cluster "{cluster.name}" has primary storage "{other.name}" at {other.url}: the two would mix'
             raise precondition(Reason.OVERLAP, text, primary_storage_uuid=other.uuid)
     attachments.attach_primary_storage(storage.uuid)

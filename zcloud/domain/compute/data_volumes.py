@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from zcloud.domain.compute.machine import DataDisk, Machine, instantiated, machine
+from zcloud.domain.compute.shared_volumes import hand, spans
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import ALLOWED, AT_REST
 from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host
-from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus, VolumeType
 from zcloud.domain.storage.volume_room import choose_storage, place_on
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
@@ -63,7 +64,12 @@ async def must_take(unit: Unit, it: Machine, volume: Volume, disk: VolumeStatus)
     if not instantiated(it):
         text = f'VM "{it.vm.name}" was never started: its root volume lies nowhere yet; start it first'
         raise precondition(Reason.WRONG_STATUS, text, vm_instance_uuid=it.vm.uuid)
-    if disk.host_uuid and disk.host_uuid != it.disk.host_uuid:
+    if await spans(unit, disk):
+        storage = await unit.get(PrimaryStorage, disk.primary_storage_uuid)
+        if it.disk.host_uuid not in (await unit.companion(PrimaryStorageCapacity, storage)).hosts:
+            text = f'the host of VM "{it.vm.name}" lacks primary storage "{storage.name}", where the volume lies'
+            raise precondition(Reason.NOT_ATTACHED, text, primary_storage_uuid=storage.uuid)
+    elif disk.host_uuid and disk.host_uuid != it.disk.host_uuid:
         text = (
             f'volume "{volume.name}" lies on the disk of host {disk.host_uuid}, and VM "{it.vm.name}" on that of '
             f"host {it.disk.host_uuid}; on local storage both must lie on one"
@@ -84,6 +90,8 @@ async def attach(unit: Unit, it: Machine, volume: Volume) -> None:
     disk = await unit.companion(VolumeStatus, volume)
     await must_take(unit, it, volume, disk)
     volume.attach(it.vm.uuid, free_device_id(it), it.vm.zone_uuid)
+    if await spans(unit, disk):
+        await hand(unit, volume, await unit.get(Host, it.disk.host_uuid))
     if disk.status is VolumeState.NOT_INSTANTIATED:
         host = await unit.get(Host, it.disk.host_uuid)
         cluster = await unit.get(Cluster, host.cluster_uuid)

@@ -49,10 +49,14 @@ class Wish:
     host_uuid: str = ""
     pinned: str = ""
     last_host_uuid: str = ""
+    # The host that it is to leave.
+    avoided_host_uuid: str = ""
     reserved_memory: int = 0
     # By host: what is wrong with the image there, and with the storages; empty when nothing is.
     image_faults: Mapping[str, str] = field(default_factory=dict)
     storage_faults: Mapping[str, str] = field(default_factory=dict)
+    # On which its volumes lie already, where hosts share them.
+    storage_uuids: frozenset[str] = frozenset()
     # Chance for the strategy Default, from the kernel's source.
     chance: str = ""
 
@@ -96,6 +100,8 @@ def attached_l2_network(wish: Wish, host: Candidate) -> str:
 
 def designated(wish: Wish, host: Candidate) -> str:
     """Zone, cluster and host are those that were asked for."""
+    if host.uuid == wish.avoided_host_uuid:
+        return "the VM is there, and is to leave it"
     if wish.host_uuid and host.uuid != wish.host_uuid:
         return wish.pinned or f"host {wish.host_uuid} was asked for"
     if wish.cluster_uuid and host.cluster_uuid != wish.cluster_uuid:
@@ -134,7 +140,10 @@ def host_capacity(wish: Wish, host: Candidate) -> str:
 
 
 def host_primary_storage(wish: Wish, host: Candidate) -> str:
-    """A storage of the host's cluster has room on the host."""
+    """A storage of the host's cluster has room on the host; those where the VM's volumes lie are attached there."""
+    missing = sorted(wish.storage_uuids.difference(host.primary_storage_uuids))
+    if missing:
+        return f"primary storage {missing[0]}, where the VM's volumes lie, is not attached to its cluster"
     return wish.storage_faults.get(host.uuid, "")
 
 

@@ -24,6 +24,7 @@ from zcloud.domain.compute.host_allocator import (
     prefer,
 )
 from zcloud.domain.compute.machine import Machine, assign_addresses, instantiated
+from zcloud.domain.compute.shared_volumes import follow, ties
 from zcloud.domain.compute.vm_state import VmEvent
 from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
 from zcloud.domain.network.l3_network import L3Network
@@ -34,7 +35,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.primary_storage import PrimaryStorage
-from zcloud.kernel.errors import Refused
+from zcloud.kernel.errors import Reason, Refused, precondition
 from zcloud.kernel.resource import State
 from zcloud.kernel.unit import Unit
 
@@ -154,9 +155,25 @@ async def place(unit: Unit, it: Machine, *, report: bool = False) -> AllocationR
         await allocation.claim(unit, chosen.storage, host, it.volume.uuid, it.volume.size)
         it.disk.place(chosen.storage.uuid, host.uuid, path_of(chosen.storage, it))
         await place_new(unit, it, chosen.storage, host)
+    else:
+        await follow(unit, it, host)
     it.status.take(VmEvent.STARTING, host=(host.uuid, host.cluster_uuid, host.hypervisor_type))
     recent(unit).placed(host.uuid, vm.cpu_num, vm.memory_size)
     return chosen.report
+
+
+async def destination(unit: Unit, it: Machine, host_uuid: str) -> Chosen:
+    """Claim room for a VM that runs on another host, the one that is asked for or the best. May refuse."""
+    need = await need_of(unit, it)
+    if need.wish.host_uuid:
+        text = f"VM {it.vm.uuid} cannot leave its host: {need.wish.pinned}; move it to a shared storage first"
+        raise precondition(Reason.NOT_SUPPORTED, text, host_uuid=need.wish.host_uuid)
+    wish = replace(need.wish, host_uuid=host_uuid, avoided_host_uuid=it.status.host_uuid)
+    chosen = await choose(unit, replace(need, wish=wish), await candidates(unit))
+    reserved = await setting_bytes(unit, "kvm", "reservedMemory")
+    capacity = await unit.companion(HostCapacity, chosen.host)
+    capacity.claim(it.vm.uuid, it.vm.cpu_num, it.vm.memory_size, reserved)
+    return chosen
 
 
 def path_of(storage: PrimaryStorage, it: Machine) -> str:
@@ -166,7 +183,7 @@ def path_of(storage: PrimaryStorage, it: Machine) -> str:
 
 
 async def need_of(unit: Unit, it: Machine) -> Need:
-    """What a VM needs now: once its volume lies on a host's own disk, that host and no other."""
+    """What a VM needs now: once a volume lies on a host's own disk, that host and no other."""
     vm = it.vm
     l2s = [(await unit.get(L3Network, nic.l3_network_uuid)).l2_network_uuid for nic in it.nics.vm_nics]
     wish = Wish(
@@ -179,8 +196,9 @@ async def need_of(unit: Unit, it: Machine) -> Need:
         last_host_uuid=it.status.last_host_uuid,
     )
     if instantiated(it):
-        pinned = f"the VM's root volume lies on the disk of host {it.disk.host_uuid}"
-        return Need(replace(wish, host_uuid=it.disk.host_uuid, pinned=pinned))
+        pinned, storages = await ties(unit, it)
+        text = f"a volume of the VM lies on the disk of host {pinned}"
+        return Need(replace(wish, host_uuid=pinned, pinned=text, storage_uuids=storages))
     wish = replace(wish, cluster_uuid=vm.asked.cluster_uuid, host_uuid=vm.asked.host_uuid)
     image = await unit.get(Image, vm.image_uuid)
     size = it.volume.size + sum(data.volume.size for data in it.data)
@@ -195,6 +213,9 @@ async def _lack(unit: Unit, wish: Wish, host: Host) -> str:
     status = await unit.companion(HostStatus, host)
     if status.status is not Status.CONNECTED:
         return f"it is {status.status.value}"
+    missing = wish.storage_uuids.difference((await unit.companion(HostStorage, host)).shares)
+    if missing:
+        return f"primary storage {min(missing)}, where the VM's volumes lie, is not prepared on it; reconnect the host"
     capacity = await unit.companion(HostCapacity, host)
     return capacity.lacks(wish.cpu_num, wish.memory_size, wish.reserved_memory)
 

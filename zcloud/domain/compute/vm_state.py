@@ -129,6 +129,7 @@ ALLOWED: dict[str, frozenset[VmState]] = {
     "delete_snapshot": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "revert": frozenset({VmState.STOPPED}),
     "reimage": frozenset({VmState.STOPPED}),
+    "migrate": frozenset({VmState.RUNNING}),
     "resize": frozenset({VmState.CREATED, VmState.STOPPED}),
     "clone": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),
     "attach_volume": frozenset({VmState.RUNNING, VmState.STOPPED, VmState.PAUSED}),

@@ -52,6 +52,8 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
     cluster_uuid: str = ""
     last_host_uuid: str = ""
     hypervisor_type: str = ""
+    # Where it goes, while it is Migrating.
+    destination_uuid: str = ""
     # What to go back to while an operation is at work; when it came into the recycle bin.
     before: Place = Place()
     destroyed_date: int = 0
@@ -98,7 +100,9 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
         """On its way out of the recycle bin."""
 
     class Migrating(Transition):
-        """On its way to another host."""
+        """On its way to another host, which keeps room for it."""
+
+        destination_uuid: str = ""
 
     class Migrated(Transition):
         """It runs on the other host."""
@@ -152,6 +156,11 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
         if state is self.state and not where and reason == self.state_reason:
             return
         self.trigger(EVENTS[event](state=state, state_reason=reason, **where))
+
+    def migrate(self, destination_uuid: str) -> None:
+        """The other host has claimed room for it in the same unit."""
+        state = next_state(self.state, VmEvent.MIGRATING)
+        self.trigger(self.Migrating(state=state, destination_uuid=destination_uuid))
 
     def found(self, real: VmState, reason: str, *, host: tuple[str, str, str] | None = None) -> bool:
         """A host says what state it really is in; whether that is news. A report ends an operation that failed."""

@@ -6,6 +6,8 @@ aggregates only, so that a decision that claims can be made without waiting for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage.host_storage import HostStorage
@@ -18,6 +20,7 @@ from zcloud.domain.storage.primary_storage import (
     PrimaryStorageStatus,
 )
 from zcloud.domain.storage.status import Status
+from zcloud.domain.storage.volume import Volume, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
 
@@ -41,9 +44,12 @@ async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, imag
         return f'primary storage "{storage.name}" is {status.status.value}'
     wanted = size
     if image is not None:
-        wanted += await _cache_need(unit, storage, host, image)
+        wanted += await _cache_need(unit, storage, await image_keeper(unit, storage, host, image), image)
     books = await unit.companion(HostStorage, host)
-    lack = books.lacks(storage.uuid, wanted, await setting_bytes(unit, "primaryStorage", "reservedCapacity", storage))
+    reserved = await setting_bytes(unit, "primaryStorage", "reservedCapacity", storage)
+    lack = books.lacks(storage.uuid, wanted, reserved)
+    if storage.spans_hosts and not lack:  # what other hosts have claimed is missing here as well
+        lack = (await unit.companion(PrimaryStorageCapacity, storage)).lacks(wanted, reserved)
     return f'primary storage "{storage.name}": {lack}' if lack else ""
 
 
@@ -77,6 +83,7 @@ async def book(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: 
 
 async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
     """Reserve room for an image that is to be cached; what is cached or claimed needs no event."""
+    host = await image_keeper(unit, storage, host, image)
     if await _cache_need(unit, storage, host, image):
         facts = await unit.companion(ImageFacts, image)
         await claim(unit, storage, host, image_key(image), facts.actual_size)
@@ -84,6 +91,7 @@ async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
 
 async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
     """Give back the room of an image that did not come to be cached; a cached one keeps it."""
+    host = await image_keeper(unit, storage, host, image)
     cache = await unit.companion(ImageCache, host)
     if cache.find(storage.uuid, image.cache_name) is None:
         await release(unit, storage, host, image_key(image))
@@ -98,6 +106,7 @@ async def claim_again(unit: Unit, storage: PrimaryStorage, host: Host, key: str)
 
 async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Image, path: str, size: int) -> None:
     """The image lies in the cache: a fact, which is booked whether or not there was thought to be room."""
+    host = await image_keeper(unit, storage, host, image)
     books = await unit.companion(HostStorage, host)
     share = books.shares.get(storage.uuid)
     if share is None:
@@ -111,7 +120,8 @@ async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
 async def measured(unit: Unit, storage: PrimaryStorage, host: Host, total: int, available: int) -> None:
     """The storage's directory on the host is ready and this big."""
     (await unit.companion(HostStorage, host)).measured(storage.uuid, total, available)
-    (await unit.companion(PrimaryStorageCapacity, storage)).measured(host.uuid, total, available)
+    capacity = await unit.companion(PrimaryStorageCapacity, storage)
+    capacity.measured(host.uuid, total, available, shared=storage.spans_hosts)
     (await unit.companion(PrimaryStorageStatus, storage)).connected()
 
 
@@ -125,11 +135,61 @@ async def lost(unit: Unit, host: Host) -> None:
 
 
 async def forget(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
-    """The host has nothing to do with the storage any more; what lies there is left behind."""
+    """The host has nothing to do with the storage any more; what lies there is left behind, or is another host's."""
+    if storage.spans_hosts:
+        await _hand_over(unit, storage, host)
     freed = (await unit.companion(HostStorage, host)).forget(storage.uuid)
     (await unit.companion(PrimaryStorageCapacity, storage)).forget(host.uuid, freed)
     (await unit.companion(ImageCache, host)).forget_storage(storage.uuid)
     await _reconsider(unit, storage)
+
+
+async def image_keeper(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> Host:
+    """The host in whose books an image in the cache is, and which fetches it: where files are shared, one for all.
+
+    The others are only looked at: they must not guard the decision, or no two VMs could be placed at a time.
+    """
+    if not storage.spans_hosts:
+        return host
+    look = Unit(unit.cloud, unit.context, unit.now)
+    for where, uuid in ((unit, host.uuid), *((look, u) for u in (await _hosts(unit, storage)) if u != host.uuid)):
+        found = await where.find(Host, uuid)
+        share = (await where.companion(HostStorage, found)).shares.get(storage.uuid) if found is not None else None
+        if share is not None and image_key(image) in share.claims:
+            return await unit.get(Host, uuid)
+    return host
+
+
+async def move(unit: Unit, storage: PrimaryStorage, old: Host, new: Host, keys: Iterable[str]) -> None:
+    """Let these claims be in another host's books, where both see the same files."""
+    share = (await unit.companion(HostStorage, old)).shares.get(storage.uuid)
+    for key in keys:
+        size = share.claims.get(key) if share is not None else None
+        if size is not None:
+            await release(unit, storage, old, key)
+            await _take(unit, storage, new, key, size)
+
+
+async def _hosts(unit: Unit, storage: PrimaryStorage) -> tuple[str, ...]:
+    return tuple((await unit.companion(PrimaryStorageCapacity, storage)).hosts)
+
+
+async def _hand_over(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
+    """What a host keeps in its books for all is kept by another that sees the same files, if there is one."""
+    for uuid in await _hosts(unit, storage):
+        other = await unit.find(Host, uuid) if uuid != host.uuid else None
+        share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
+        if other is None or share is None or storage.uuid not in (await unit.companion(HostStorage, other)).shares:
+            continue
+        for key in share.claims:
+            volume = await unit.find(Volume, key) if "/" not in key else None
+            if volume is not None:
+                (await unit.companion(VolumeStatus, volume)).change_host(other.uuid)
+        await move(unit, storage, host, other, share.claims)
+        for cached in (await unit.companion(ImageCache, host)).cached_images:
+            if cached.primary_storage_uuid == storage.uuid:
+                (await unit.companion(ImageCache, other)).keep(storage.uuid, cached.name, cached.path, cached.size)
+        return
 
 
 async def volumes_on(unit: Unit, storage: PrimaryStorage, hosts: list[Host]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -28,6 +29,8 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
 
     parents = {"zone": "zone_uuid"}  # noqa: RUF012
     delete_workflow = "delete_resource"
+    # Whether its hosts see the same files, so that a VM may run on any of them.
+    spans_hosts: ClassVar[bool] = False
 
     state: PrimaryStorageState = PrimaryStorageState.ENABLED
     state_before: PrimaryStorageState = PrimaryStorageState.ENABLED
@@ -122,6 +125,8 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
     hosts: dict[str, HostSpace] = {}  # noqa: RUF012 - replaced by folds
     allocated: int = 0
+    # What each host brings is one and the same.
+    shared: bool = False
 
     class HostMeasured(Event):
         """A host has the storage, and this much of it."""
@@ -129,8 +134,10 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         host_uuid: str
         total: int
         available: int
+        shared: bool = False
 
         def apply(self, aggregate: Any) -> None:
+            aggregate.shared = self.shared
             aggregate.hosts = {**aggregate.hosts, self.host_uuid: HostSpace(self.total, self.available)}
 
     class HostLost(Event):
@@ -185,22 +192,32 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
     @property
     def total_physical_capacity(self) -> int:
         """Bytes of the file systems."""
-        return sum(space.total for space in self.hosts.values())
+        return self._together(space.total for space in self.hosts.values())
 
     @property
     def available_physical_capacity(self) -> int:
         """Bytes that were free in them when each was measured."""
-        return sum(space.available for space in self.hosts.values())
+        return self._together(space.available for space in self.hosts.values())
+
+    def _together(self, sizes: Iterable[int]) -> int:
+        return max(sizes, default=0) if self.shared else sum(sizes)
 
     @property
     def reachable(self) -> bool:
         """Whether any host that has the storage is connected."""
         return any(space.reachable for space in self.hosts.values())
 
-    def measured(self, host_uuid: str, total: int, available: int) -> None:
+    def lacks(self, size: int, reserved: int) -> str:
+        """Why there is no room for this many bytes on the whole; empty when there is."""
+        left = self.total_capacity - self.allocated - reserved
+        if size > left:
+            return f"{max(0, left)} bytes left beside the reserve of {reserved}, {size} wanted"
+        return ""
+
+    def measured(self, host_uuid: str, total: int, available: int, *, shared: bool = False) -> None:
         """A host has said what it has; the same again is no event."""
         if self.hosts.get(host_uuid) != HostSpace(total, available):
-            self.trigger(self.HostMeasured(host_uuid=host_uuid, total=total, available=available))
+            self.trigger(self.HostMeasured(host_uuid=host_uuid, total=total, available=available, shared=shared))
 
     def lost(self, host_uuid: str) -> None:
         """A host is not connected any more."""

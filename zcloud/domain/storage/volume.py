@@ -269,6 +269,11 @@ class VolumeStatus(Companion, of="volume", role="status"):
 
         install_path: str
 
+    class HostChanged(Event):
+        """Another host of its storage works on its file, and keeps its room in the books."""
+
+        host_uuid: str
+
     class Measured(Event):
         """What its file takes on the disk."""
 
@@ -311,6 +316,11 @@ class VolumeStatus(Companion, of="volume", role="status"):
         """The same file again is no event."""
         if install_path != self.install_path:
             self.trigger(self.Moved(install_path=install_path))
+
+    def change_host(self, host_uuid: str) -> None:
+        """The caller moves its room in the same unit; the same host again is no event."""
+        if host_uuid != self.host_uuid:
+            self.trigger(self.HostChanged(host_uuid=host_uuid))
 
     def measured(self, actual_size: int) -> None:
         """Its file was looked at; the same again is no event."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zcloud.domain.compute.machine import Machine, found, machine
+from zcloud.domain.compute.shared_volumes import follow
 from zcloud.domain.compute.strangers import HostStrangers
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import AT_REST, INTERMEDIATE, VmState
@@ -123,6 +124,8 @@ async def answered(unit: Unit, job: Job, result: ReadVmResult) -> None:
         return
     unit.because(it.status, job.args["reason"])
     await found(unit, it, state, job.args["reason"], host)
+    if it.status.host_uuid == host.uuid:
+        await follow(unit, it, host)
 
 
 async def stop_stray(unit: Unit, job: Job) -> Task:

@@ -25,13 +25,13 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
 
     A cached image is used even when no backup storage can give it any more (IMG-10); otherwise usable_copy refuses.
     """
-    host = await unit.get(Host, host_uuid)
+    host = await allocation.image_keeper(unit, storage, await unit.get(Host, host_uuid), image)
     if (await unit.companion(ImageCache, host)).find(storage.uuid, image.cache_name) is not None:
         return None
     source, path = await usable_copy(unit, image, host.zone_uuid)
     facts = await unit.companion(ImageFacts, image)
     return Task(
-        host_uuid,
+        host.uuid,
         CacheImageTask(
             source=reach(unit, source),
             source_path=path,

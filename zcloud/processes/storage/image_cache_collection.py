@@ -8,7 +8,6 @@ from zcloud.domain.compute.vm_cd_roms import VmCdRoms
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
-from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import CachedImage, ImageCache
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
@@ -30,12 +29,19 @@ async def is_garbage(unit: Unit, storage: PrimaryStorage, host: Host, cached: Ca
     image = await unit.find(Image, image_uuid)
     if image is not None and image.cache_name == cached.name:
         return False
-    share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
-    for key in share.claims if share is not None else ():
-        volume = await unit.last(Volume, key) if "/" not in key else None
+    for key in await allocation.volumes_on(unit, storage, await _users(unit, storage, host)):
+        volume = await unit.last(Volume, key)
         if volume is not None and (volume.image_uuid == image_uuid or await _in_drive(unit, volume, image_uuid)):
             return False
     return True
+
+
+async def _users(unit: Unit, storage: PrimaryStorage, host: Host) -> list[Host]:
+    """The hosts whose volumes may lie on what this host has in its cache."""
+    if not storage.spans_hosts:
+        return [host]
+    uuids = (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    return [found for uuid in uuids if (found := await unit.find(Host, uuid)) is not None]
 
 
 async def _in_drive(unit: Unit, volume: Volume, image_uuid: str) -> bool:

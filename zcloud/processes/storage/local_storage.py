@@ -1,4 +1,4 @@
-"""Local primary storages on hosts: their directories are made and measured at attach and at every connect (PS-06)."""
+"""Primary storages on hosts: their directories are measured at attach and at every connect (PS-06, PS-08)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,34 @@ from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Make, Step, Take, Task, Workflow, submit
 from zcloud.processes.infrastructure.host_watch import ON_LOST
 from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, prepare
-from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageResult, PrepareLocalStorageTask
+from zcloud.v1.primary_storage_task_pb2 import (
+    PrepareLocalStorageResult,
+    PrepareLocalStorageTask,
+    PrepareSharedMountPointResult,
+    PrepareSharedMountPointTask,
+)
+
+Prepared = PrepareLocalStorageResult | PrepareSharedMountPointResult
 
 TIMEOUT = 120
 
 
-def prepare_task(host_uuid: str, storage: PrimaryStorage) -> Task:
-    """Make the directory and measure its file system."""
-    return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
+async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> Task:
+    """Measure its file system; a directory is made where it is local, and was mounted where it is shared."""
+    if not storage.spans_hosts:
+        return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
+    first = not (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first)
+    return Task(host_uuid, task)
 
 
-async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: PrepareLocalStorageResult) -> None:
+async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: Prepared) -> None:
     """Book what the host has, unless host and storage have parted meanwhile."""
     host, storage = await unit.find(Host, host_uuid), await unit.find(PrimaryStorage, storage_uuid)
     if host is not None and storage is not None and host.cluster_uuid in storage.attached_cluster_uuids:
@@ -36,9 +47,9 @@ def step_for(number: int, host_uuid: str, storage_uuid: str) -> Step:
 
     async def do(unit: Unit, job: Job) -> Task | None:
         storage = await unit.last(PrimaryStorage, storage_uuid)
-        return prepare_task(host_uuid, storage) if storage is not None else None
+        return await prepare_task(unit, host_uuid, storage) if storage is not None else None
 
-    async def done(unit: Unit, job: Job, result: PrepareLocalStorageResult) -> None:
+    async def done(unit: Unit, job: Job, result: Prepared) -> None:
         await take(unit, host_uuid, storage_uuid, result)
 
     make: Make = do
@@ -85,10 +96,10 @@ async def next_due(unit: Unit, job: Job) -> Task | None:
     """The next storage that this connect has not measured yet."""
     books = await unit.companion_of(HostStorage, job.resource_uuid)
     storage = await unit.last(PrimaryStorage, books.due[0]) if books.due else None
-    return prepare_task(job.resource_uuid, storage) if storage is not None else None
+    return await prepare_task(unit, job.resource_uuid, storage) if storage is not None else None
 
 
-async def due_prepared(unit: Unit, job: Job, result: PrepareLocalStorageResult) -> None:
+async def due_prepared(unit: Unit, job: Job, result: Prepared) -> None:
     """One less."""
     books = await unit.companion_of(HostStorage, job.resource_uuid)
     storage_uuid = books.due[0]
@@ -115,6 +126,13 @@ class PreparePrimaryStorages(Workflow, name="prepare_primary_storages", version=
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         return tuple(step_for(n, args["host"], storage) for n, storage in enumerate(args["storages"], 1))
+
+
+class ReconnectPrimaryStorage(Workflow, name="reconnect_primary_storage", version=1, title="reconnect"):
+    """args: storage, hosts. The first that cannot ends it, and is named."""
+
+    def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
+        return tuple(step_for(n, host, args["storage"]) for n, host in enumerate(args["hosts"], 1))
 
 
 async def lost(unit: Unit, host: Host, reason: str) -> None:
