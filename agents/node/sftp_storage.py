@@ -27,12 +27,29 @@ HELPER_FILES = (
     "agents/storage/image_receiving.py",
     "agents/storage/image_remote_sources.py",
     "agents/storage/image_sources.py",
+    "agents/storage/imagestore/__init__.py",
+    "agents/storage/imagestore/client.py",
+    "agents/storage/imagestore/store.py",
     "agents/storage/sftp_helper.py",
 )
 HELPER_MAIN = b"""\
 import sys
 from agents.storage.helper import main
 from agents.storage.sftp_helper import OPERATIONS
+sys.exit(main(OPERATIONS))
+"""
+STORE_FILES = (
+    *HELPER_FILES,
+    "agents/storage/imagestore/operations.py",
+    "agents/storage/imagestore/server.py",
+)
+STORE_MAIN = b"""\
+import sys
+from agents.storage.helper import main
+from agents.storage.imagestore.operations import OPERATIONS
+from agents.storage.imagestore.server import serve
+if sys.argv[1:2] == ["serve"]:
+    sys.exit(serve(sys.argv[2], int(sys.argv[3]), sys.argv[0]))
 sys.exit(main(OPERATIONS))
 """
 # Seconds between tries to go on with a transfer whose SSH connection was lost.
@@ -44,8 +61,15 @@ def _program() -> bytes:
     return program(HELPER_FILES, HELPER_MAIN)
 
 
+@functools.cache
+def _store_program() -> bytes:
+    return program(STORE_FILES, STORE_MAIN)
+
+
 @contextlib.asynccontextmanager
-async def _helper(target: SshTarget, url: str, make_directory: bool = False) -> AsyncIterator[tuple[SshSession, str]]:
+async def open_helper(
+    target: SshTarget, url: str, make_directory: bool = False, *, store: bool = False
+) -> AsyncIterator[tuple[SshSession, str]]:
     """A session and the helper's path; looked after each time, since a server may have been set up anew meanwhile.
 
     Only a connect makes the storage's directory: where it is missing later, its disk is not mounted.
@@ -55,7 +79,8 @@ async def _helper(target: SshTarget, url: str, make_directory: bool = False) -> 
         await check_python(session)
         if not make_directory:
             await check_directory(session, url)
-        yield session, await put_helper(session, "sftp_helper.pyz", _program(), f"{url}/.zcloud")
+        name, packed = ("imagestore.pyz", _store_program()) if store else ("sftp_helper.pyz", _program())
+        yield session, await put_helper(session, name, packed, f"{url}/.zcloud")
 
 
 class ConnectSftpBackupStorage(
@@ -66,7 +91,7 @@ class ConnectSftpBackupStorage(
     """Measures the server as it is now, so that it has no probe: after a crash it is measured again."""
 
     async def run(self, args: ConnectSftpBackupStorageTask, work: Work) -> ConnectSftpBackupStorageResult:
-        async with _helper(args.target, args.url, make_directory=True) as (session, program):
+        async with open_helper(args.target, args.url, make_directory=True) as (session, program):
             have = await call_helper(session, program, {"operation": "capacity", "url": args.url}, work)
             return ConnectSftpBackupStorageResult(
                 total_capacity=have["total_capacity"],
@@ -129,7 +154,13 @@ class DownloadImage(
             request["upload_size"] = args.upload_size
         if args.source_path:
             request |= _of_storage(args.source, args.source_path)
-        async with _helper(args.target, args.storage_url) as (session, program):
+        if args.HasField("source_store"):
+            access = args.source_store
+            request["source_store"] = {"url": access.url, "token": access.token, "certificate": access.certificate}
+            request["image_url"] = f"{access.url}/images/{args.image_uuid}"
+        if args.image_store:
+            request["metadata"] = args.metadata
+        async with open_helper(args.target, args.storage_url, store=args.image_store) as (session, program):
             done = await call_helper(session, program, request, work)
         return DownloadImageResult(**done) if done else None
 
@@ -158,5 +189,5 @@ class DeleteImage(Handler[DeleteImageTask, DeleteImageResult], task=DeleteImageT
 
     async def _call(self, args: DeleteImageTask, work: Work | None, probe: bool) -> Any:
         request = {"operation": "delete", "probe": probe, "url": args.storage_url, "install_path": args.install_path}
-        async with _helper(args.target, args.storage_url) as (session, program):
+        async with open_helper(args.target, args.storage_url, store=args.image_store) as (session, program):
             return await call_helper(session, program, request, work)

@@ -1,14 +1,19 @@
-"""The image cache of a primary storage: images fetched by SFTP, whole and checked or not at all (IMG-02)."""
+"""The image cache of a primary storage: fetched by SFTP or HTTPS, whole and checked or not at all (IMG-02)."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from agents.runtime.task import Handler, TaskError, Work
+from agents.storage.helper import HelperError
+from agents.storage.imagestore.client import open_image
 from agents.storage.local_storage import storage_error
 from agents.storage.paths import checked_path, regular_file, remove_empty_parent, sync_directory
 from agents.storage.ssh import open_ssh
@@ -16,6 +21,7 @@ from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask, DeleteCac
 
 # Read at once: asyncssh splits it into requests that travel together.
 BLOCK = 4 << 20
+T = TypeVar("T")
 
 
 def _digest_file(path: Path) -> Path:
@@ -125,24 +131,61 @@ async def _transfer(args: CacheImageTask, path: Path, work: Work) -> str:
             raise TaskError(
                 "NO_SPACE", f"the image needs {total - part.size} bytes more, {path.parent} has {free} left"
             )
-        async with (
-            open_ssh(args.source) as session,
-            session.connection.start_sftp_client() as sftp,
-            sftp.open(args.source_path, "rb") as source,
-        ):
-            size = (await source.stat()).size
-            if size != total:
-                raise TaskError("INVALID", f"{args.source_path} on {session.place} has {size} bytes instead of {total}")
-            while part.size < total:
-                work.check()
-                block = bytes(await source.read(min(BLOCK, total - part.size), part.size))  # type: ignore[arg-type]
-                if not block:
-                    raise TaskError("INVALID", f"{args.source_path} ended at {part.size} of {total} bytes")
-                await asyncio.to_thread(part.append, block)
-                work.progress(part.size * 100 // total, f"{part.size} of {total} bytes")
+        await (_from_store if args.HasField("store") else _by_sftp)(args, part, total, work)
         return await asyncio.to_thread(part.finish)
     finally:
         part.close()
+
+
+async def _by_sftp(args: CacheImageTask, part: _Part, total: int, work: Work) -> None:
+    async with (
+        open_ssh(args.source) as session,
+        session.connection.start_sftp_client() as sftp,
+        sftp.open(args.source_path, "rb") as source,
+    ):
+        size = (await source.stat()).size
+        if size != total:
+            raise TaskError("INVALID", f"{args.source_path} on {session.place} has {size} bytes instead of {total}")
+        while part.size < total:
+            block = bytes(await source.read(min(BLOCK, total - part.size), part.size))  # type: ignore[arg-type]
+            await _add(args, part, block, total, work)
+
+
+async def _from_store(args: CacheImageTask, part: _Part, total: int, work: Work) -> None:
+    """By HTTPS; from where the part ends, as long as the image there is the one that is wanted."""
+    access = {"url": args.store.url, "token": args.store.token, "certificate": args.store.certificate}
+    if part.size == total:
+        return
+    opened = open_image(access, args.image_uuid, part.size, f'"{args.sha256.lower()}"')
+    body, size = await _from_thread(args, opened.__enter__)
+    try:
+        if size != total or body.offset != part.size:
+            raise TaskError("INVALID", f"image {args.image_uuid} in {args.store.url} is another one: {size} bytes")
+        while part.size < total:
+            block = await _from_thread(args, body.read, min(BLOCK, total - part.size))
+            if not block:
+                raise TaskError("UNREACHABLE", f"{args.store.url} gave {part.size} of {total} bytes; try again")
+            await _add(args, part, block, total, work)
+    finally:
+        await asyncio.to_thread(opened.__exit__, None, None, None)
+
+
+async def _from_thread(args: CacheImageTask, read: Callable[..., T], *given: Any) -> T:
+    """What the store's server answers, or why it does not."""
+    try:
+        return await asyncio.to_thread(read, *given)
+    except HelperError as error:
+        raise TaskError(error.reason, str(error)) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise TaskError("UNREACHABLE", f"{args.store.url} was lost: {error or type(error).__name__}") from None
+
+
+async def _add(args: CacheImageTask, part: _Part, block: bytes, total: int, work: Work) -> None:
+    work.check()
+    if not block:
+        raise TaskError("INVALID", f"{args.source_path} ended at {part.size} of {total} bytes")
+    await asyncio.to_thread(part.append, block)
+    work.progress(part.size * 100 // total, f"{part.size} of {total} bytes")
 
 
 def _publish(part: Path, path: Path, digest: str) -> None:

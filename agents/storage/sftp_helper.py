@@ -17,6 +17,7 @@ from agents.storage.image_format import FORMATS, inspect_image
 from agents.storage.image_receiving import Open, as_uploaded, free_space, kept, receive
 from agents.storage.image_remote_sources import open_ftp, open_sftp
 from agents.storage.image_sources import Network, open_file, open_http, shown, split
+from agents.storage.imagestore.client import open_image
 
 CHUNK = 1 << 20
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -145,6 +146,9 @@ def _clear(directory: str, keep: set[str]) -> None:
 def _source(request: dict[str, Any], networks: list[Network]) -> Open:
     """How the file is opened, by the URL's scheme."""
     url = request["image_url"]
+    if request.get("source_store"):
+        access, uuid = request["source_store"], request["image_uuid"]
+        return lambda offset, validator: open_image(access, uuid, offset, validator)
     scheme = split(url).scheme
     login = (request.get("username", ""), request.get("password", ""))
     if scheme == "file":

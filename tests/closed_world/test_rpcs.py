@@ -31,6 +31,7 @@ FREE_UUIDS = {
     "resource_uuids": "of any kind",
     "DetachIsoFromVmInstanceRequest.iso_uuid": "an ISO that is gone may still have to be taken out",
     "cd_rom_uuid": "of a part of the VM that the call is about",
+    "RecoveryImageFromImageStoreBackupStorageRequest.image_uuids": "of images that the cloud does not know yet",
     "DeleteTagRequest.uuid": "of a tag or of a user tag",
     "ShareResourceRequest.account_uuids": "a reference, see the proto",
     "RevokeResourceSharingRequest.account_uuids": "an account that is gone may be taken off the list",

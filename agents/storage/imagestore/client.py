@@ -74,6 +74,19 @@ def open_image(access: dict[str, str], uuid: str, offset: int = 0, validator: st
         yield Body(answer, at), at + int(answer.headers["Content-Length"])
 
 
+def image_list(access: dict[str, str]) -> list[dict[str, Any]]:
+    """What there is, each with all that is known of it."""
+    with _asked(access, "GET", "/images") as answer:
+        return [described(image) for image in json.loads(answer.read())["images"]]
+
+
+def described(image: dict[str, Any]) -> dict[str, Any]:
+    """What a store knows of an image, in one level: size is that of the disk, actual_size that of the file."""
+    info = dict(image["info"])
+    size = info.pop("virtual_size", image["size"])
+    return {**info, "uuid": image["uuid"], "size": size, "actual_size": image["size"], "sha256": image["sha256"]}
+
+
 def chunk_list(access: dict[str, str], uuid: str) -> tuple[dict[str, Any], bytes]:
     """What an image is made of there."""
     with _asked(access, "GET", f"/images/{uuid}/chunks") as answer:

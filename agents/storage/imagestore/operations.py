@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.storage import sftp_helper
 from agents.storage.helper import HelperError
-from agents.storage.imagestore.client import chunk_list, fetch
+from agents.storage.imagestore.client import chunk_list, described, fetch
 from agents.storage.imagestore.server import private
 from agents.storage.imagestore.store import Store
 
@@ -37,7 +37,7 @@ def connect(request: dict[str, Any]) -> dict[str, Any]:
     _see_that_it_serves(url, int(request["port"]))
     with open(private(url, "tls.pem"), encoding="ascii") as file:
         certificate = "-----BEGIN CERTIFICATE-----" + file.read().partition("-----BEGIN CERTIFICATE-----")[2]
-    images = [{**image["info"], **image, "info": ""} for image in Store(url).images()]
+    images = [described(image) for image in Store(url).images()]
     return {**sftp_helper.capacity(request), "certificate": certificate, "images": images}
 
 
@@ -63,7 +63,7 @@ def download(request: dict[str, Any]) -> dict[str, Any] | None:
     with contextlib.suppress(HelperError):
         told, _ = store.image(uuid)
         if told["sha256"] == (request.get("sha256", "").lower() or told["sha256"]):
-            return _result(request, told, told["info"].get("stored_size", 0))
+            return _result(request, told, 0)
     if request.get("probe"):
         return None
     if request.get("source_store"):
@@ -98,6 +98,7 @@ def _result(request: dict[str, Any], told: dict[str, Any], stored: int) -> dict[
         "actual_size": told["size"],
         "sha256": told["sha256"],
         "stored_size": stored,
+        "has_stored_size": True,
         **sftp_helper.measure(request["url"]),
     }
 
@@ -146,7 +147,7 @@ def _see_that_it_serves(url: str, port: int) -> None:
     log = private(url, "server.log")
     with open(log, "ab") as output:
         # A session of its own: it outlives the SSH connection. When it dies, the next ping starts it again.
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-I", "-B", program, "serve", url, str(port)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -156,7 +157,7 @@ def _see_that_it_serves(url: str, port: int) -> None:
         )
     deadline = time.monotonic() + START_SECONDS
     while _health(port) != {"url": url, "program": program}:
-        if time.monotonic() > deadline or not _servers(url):
+        if time.monotonic() > deadline or process.poll() is not None:
             with open(log, encoding="utf-8", errors="replace") as file:
                 last = " | ".join(file.read()[-2000:].strip().splitlines()[-3:])
             raise HelperError("FAILED", f"the image store's server does not answer on port {port}: {last}")

@@ -10,12 +10,10 @@ import hmac
 import json
 import os
 import re
-import signal
 import socket
 import ssl
 import struct
 import sys
-import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -200,8 +198,6 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(url: str, port: int, program: str) -> int:
-    """Until a signal ends it."""
-    server = Server(url, port, program)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
-    server.serve_forever()
+    """Until a signal ends it, in the middle of whatever it does: it only reads."""
+    Server(url, port, program).serve_forever()
     return 0

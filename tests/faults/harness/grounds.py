@@ -142,6 +142,20 @@ async def two_backups(run: Run) -> None:
     run.names["backup2"] = (await run.done("AddSftpBackupStorage", **fields)).inventory.uuid
 
 
+async def image_store(run: Run) -> None:
+    """An image store that has the image as well."""
+    fields = {"name": "store", "url": "/zcloud/is", "hostname": "store.invalid", **HOST}
+    n = run.names
+    n["image_store"] = (await run.done("AddImageStoreBackupStorage", **fields)).inventory.uuid
+    await run.done("CopyImageToBackupStorage", uuid=n["image"], backup_storage_uuid=n["image_store"])
+
+
+async def exported(run: Run) -> None:
+    """And gives it to anybody."""
+    n = run.names
+    await run.done("ExportImageFromBackupStorage", image_uuid=n["image"], backup_storage_uuid=n["image_store"])
+
+
 async def uploading(run: Run) -> None:
     """An image that waits for its file."""
     fields = {"name": "upload", "url": "upload://u.qcow2", "format": "qcow2", "size": GIB}
@@ -212,6 +226,8 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "image_deleted": ("parts", image_deleted),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),
+    "image_store": ("parts", image_store),
+    "exported": ("image_store", exported),
     "uploading": ("parts", uploading),
 }
 

@@ -126,6 +126,18 @@ SCENARIOS = [
         "ReconnectBackupStorage", uuid="$backup")),
     Scenario("add_image", "add_image", "parts", calls(
         "AddImage", name="new", url="http://images.invalid/n.qcow2", format="qcow2", backup_storage_uuid="$backup")),
+    Scenario("add_image_store", "add_backup_storage", "hosts", calls(
+        "AddImageStoreBackupStorage", name="s", url="/zcloud/is", hostname="s.invalid", import_images=True, **HOST)),
+    Scenario("recover_images", "recover_images", "image_store", calls(
+        "RecoveryImageFromImageStoreBackupStorage", uuid="$image_store")),
+    Scenario("reclaim_space", "reclaim_space", "image_store", calls(
+        "ReclaimSpaceFromImageStore", uuid="$image_store")),
+    Scenario("export_image", "export_image", "image_store", calls(
+        "ExportImageFromBackupStorage", image_uuid="$image", backup_storage_uuid="$image_store")),
+    Scenario("delete_export", "delete_exported_image", "exported", calls(
+        "DeleteExportedImageFromBackupStorage", image_uuid="$image", backup_storage_uuid="$image_store")),
+    Scenario("delete_image_store", "delete_resource", "exported", calls(
+        "DeleteBackupStorage", uuid="$image_store")),
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),

@@ -38,13 +38,18 @@ async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupS
     raise precondition(Reason.WRONG_STATUS, text, image_uuid=image.uuid)
 
 
-async def copy_source(unit: Unit, image: Image, target: BackupStorage) -> tuple[BackupStorage, str]:
-    """Another storage that can give the image to this one now, and the path there. Raises FAILED_PRECONDITION."""
+async def copy_source(unit: Unit, image: Image, target: BackupStorage, only: str = "") -> tuple[BackupStorage, str]:
+    """Another storage that can give the image to this one now, and the path there. Raises FAILED_PRECONDITION.
+
+    only: the uuid of the one that it must be.
+    """
     must_move_bits(target, await unit.companion(BackupStorageStatus, target))
     whys = []
     for copy in (await unit.companion(ImageFacts, image)).copies:
         storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
         if storage is None or storage.uuid == target.uuid or copy.status is not ImageStatus.READY:
+            continue
+        if only not in ("", storage.uuid):
             continue
         why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
         if not why:

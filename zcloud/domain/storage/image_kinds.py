@@ -68,3 +68,6 @@ class ImageCopy(msgspec.Struct, frozen=True, omit_defaults=True):
     backup_storage_uuid: str
     status: ImageStatus = ImageStatus.READY
     install_path: str = ""
+    # Where anybody may fetch it, and the MD5 that it must have then.
+    export_url: str = ""
+    export_md5: str = ""

@@ -5,16 +5,19 @@ Copies of an image on further storages come about in the same way, from a storag
 
 from __future__ import annotations
 
+import json
+
 from zcloud.domain.operations.global_config import setting_bytes, setting_list
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageLeftovers
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import copy_source, drop_copy, room_on
+from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import Vault
 from zcloud.kernel.workflow import NODE, Step, Task, Workflow
-from zcloud.processes.storage.reach import delete_task, reach
+from zcloud.processes.storage.reach import delete_task, is_store, reach, store_access
 from zcloud.v1.image_task_pb2 import DownloadImageResult, DownloadImageTask
 
 # 72 hours: an image may be big and its source far away.
@@ -43,7 +46,21 @@ async def download_task(unit: Unit, image: Image, storage: BackupStorage, sha256
         sha256=sha256,
         max_bytes=max(1, await room_on(unit, storage)),
         rate_limit=await setting_bytes(unit, "image", "download.rateLimit"),
+        image_store=is_store(storage),
+        metadata=_metadata(image) if is_store(storage) else "",
     )
+
+
+def _metadata(image: Image) -> str:
+    """What makes an image of a file that is found in a store."""
+    told = {
+        "name": image.name,
+        "description": image.description,
+        "platform": image.platform.value,
+        "media_type": image.media_type.value,
+        "boot_mode": image.boot_mode.value,
+    }
+    return json.dumps(told)
 
 
 async def download(unit: Unit, job: Job) -> Task:
@@ -65,11 +82,12 @@ async def _store(unit: Unit, image: Image, storage: BackupStorage, result: Downl
     if result.total_capacity:
         capacity.measured(result.total_capacity, result.available_capacity)
     room = capacity.available_capacity + capacity.images.get(image.uuid, 0)
-    if result.actual_size > room:
+    size = result.stored_size if result.has_stored_size else result.actual_size
+    if size > room:
         # Others came meanwhile: each was told of the same room.
-        text = f'image "{image.name}" has {result.actual_size} bytes, of {room} left'
+        text = f'image "{image.name}" takes {size} bytes, of {room} left'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
-    capacity.store(image.uuid, result.actual_size)
+    capacity.store(image.uuid, size)
 
 
 async def downloaded(unit: Unit, job: Job, result: DownloadImageResult) -> None:
@@ -126,11 +144,14 @@ class AddImage(AddImageOnce, name="add_image", version=2, title="add image"):
 async def copy(unit: Unit, job: Job) -> Task:
     """The storage fetches it from one that has it; between storages of the cloud no setting is asked."""
     image, storage = await both(unit, job)
-    source, path = await copy_source(unit, image, storage)
+    source, path = await copy_source(unit, image, storage, job.args.get("source_uuid", ""))
     facts = await unit.companion(ImageFacts, image)
     task = await download_task(unit, image, storage, facts.sha256)
-    task.source.CopyFrom(reach(unit, source))
-    task.source_path = path
+    if isinstance(source, ImageStoreBackupStorage):
+        task.source_store.CopyFrom(store_access(unit, source))
+    else:
+        task.source.CopyFrom(reach(unit, source))
+        task.source_path = path
     return Task(NODE, task)
 
 
@@ -148,7 +169,7 @@ class CopyImage(Workflow, name="copy_image", version=1, title="copy image"):
 
     async def begin(self, unit: Unit, job: Job) -> None:
         image, storage = await both(unit, job)
-        await copy_source(unit, image, storage)
+        await copy_source(unit, image, storage, job.args.get("source_uuid", ""))
         (await unit.companion(ImageFacts, image)).begin_copy(image, storage.uuid)
         (await unit.companion(BackupStorageCapacity, storage)).expect(image.uuid)
         (await unit.companion(BackupStorageLeftovers, storage)).clear(install_path(storage, image))

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from zcloud.domain.ssh_access import SshAccess
 from zcloud.domain.storage.backup_storage import (
     BackupStorage,
     BackupStorageCapacity,
     BackupStorageLeftovers,
     BackupStorageStatus,
 )
-from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import NODE, Step, Task, Workflow
+from zcloud.kernel.workflow import NODE, Step, Task, Workflow, submit
+from zcloud.processes.storage.image_store import connect_store_task
 from zcloud.processes.storage.reach import delete_task, reach
-from zcloud.v1.backup_storage_task_pb2 import ConnectSftpBackupStorageResult, ConnectSftpBackupStorageTask
+from zcloud.v1.backup_storage_task_pb2 import (
+    ConnectImageStoreResult,
+    ConnectSftpBackupStorageResult,
+    ConnectSftpBackupStorageTask,
+)
 from zcloud.v1.image_task_pb2 import DeleteImageResult
 
 
 def connect_task(unit: Unit, storage: BackupStorage) -> Task:
     """Also what a ping does: it changes nothing on a storage that is connected."""
+    if isinstance(storage, ImageStoreBackupStorage):
+        return Task(NODE, connect_store_task(unit, storage))
     return Task(NODE, ConnectSftpBackupStorageTask(target=reach(unit, storage), url=storage.url))
 
 
@@ -27,15 +35,21 @@ async def connect(unit: Unit, job: Job) -> Task:
     return connect_task(unit, await unit.get(BackupStorage, job.resource_uuid))
 
 
-async def connected(unit: Unit, job: Job, result: ConnectSftpBackupStorageResult) -> None:
+async def connected(unit: Unit, job: Job, result: ConnectSftpBackupStorageResult | ConnectImageStoreResult) -> None:
     """The server's key is pinned and its size known."""
-    storage = await unit.get(SftpBackupStorage, job.resource_uuid)
+    storage = await unit.get(BackupStorage, job.resource_uuid)
+    assert isinstance(storage, SshAccess)
     storage.pin(result.host_key)
+    if isinstance(storage, ImageStoreBackupStorage) and isinstance(result, ConnectImageStoreResult):
+        storage.pin_certificate(result.certificate)
     capacity = await unit.companion(BackupStorageCapacity, storage)
     capacity.measured(result.total_capacity, result.available_capacity)
 
 
-class AddBackupStorage(Workflow, name="add_backup_storage", version=1, title="add backup storage"):
+ADD = "add_backup_storage"
+
+
+class AddBackupStorage(Workflow, name=ADD, version=1, title="add backup storage"):
     """It is kept when its first connect has succeeded (BS-15)."""
 
     table = (Step("connect", connect, connected, timeout=120),)
@@ -47,6 +61,8 @@ class AddBackupStorage(Workflow, name="add_backup_storage", version=1, title="ad
     async def succeed(self, unit: Unit, job: Job) -> None:
         storage = await unit.get(BackupStorage, job.resource_uuid)
         (await unit.companion(BackupStorageStatus, storage)).connected()
+        if isinstance(storage, ImageStoreBackupStorage) and storage.import_images and job.workflow == ADD:
+            await submit(unit, "recover_images", storage, {"image_uuids": []}, parent=job.uuid)
 
     async def fail(self, unit: Unit, job: Job) -> None:
         storage = await unit.get(BackupStorage, job.resource_uuid)

@@ -28,7 +28,8 @@ async def next_image(unit: Unit, job: Job) -> SubJob | None:
     return None
 
 
-STEPS["sftp_backup_storage"] = (Step("images", next_image, timeout=6 * 3600, repeat=True, tolerant=True),)
+IMAGES = Step("images", next_image, timeout=6 * 3600, repeat=True, tolerant=True)
+STEPS["sftp_backup_storage"] = (IMAGES,)
 
 
 @on_delete("backup_storage")

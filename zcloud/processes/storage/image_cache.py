@@ -7,10 +7,11 @@ from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
+from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
-from zcloud.processes.storage.reach import reach
+from zcloud.processes.storage.reach import reach, store_access
 from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask
 
 
@@ -30,16 +31,18 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
         return None
     source, path = await usable_copy(unit, image, host.zone_uuid)
     facts = await unit.companion(ImageFacts, image)
-    return Task(
-        host.uuid,
-        CacheImageTask(
-            source=reach(unit, source),
-            source_path=path,
-            cache_path=cache_path(storage, image),
-            sha256=facts.sha256,
-            actual_size=facts.actual_size,
-        ),
+    task = CacheImageTask(
+        source_path=path,
+        cache_path=cache_path(storage, image),
+        sha256=facts.sha256,
+        actual_size=facts.actual_size,
     )
+    if isinstance(source, ImageStoreBackupStorage):
+        task.store.CopyFrom(store_access(unit, source))
+        task.image_uuid = image.uuid
+    else:
+        task.source.CopyFrom(reach(unit, source))
+    return Task(host.uuid, task)
 
 
 async def cached(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: str, result: CacheImageResult) -> None:
