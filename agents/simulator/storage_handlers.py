@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents.runtime.task import TaskError
 from agents.simulator.simulated import Simulated
-from agents.simulator.world import THIN_BYTES, Volume
+from agents.simulator.world import THIN_BYTES, Volume, World
 from zcloud.v1.image_task_pb2 import (
     CacheImageResult,
     CacheImageTask,
@@ -14,6 +14,8 @@ from zcloud.v1.image_task_pb2 import (
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
     PrepareLocalStorageTask,
+    PrepareNfsStorageResult,
+    PrepareNfsStorageTask,
     PrepareSharedMountPointResult,
     PrepareSharedMountPointTask,
 )
@@ -45,17 +47,33 @@ class PrepareSharedMountPoint(
     result=PrepareSharedMountPointResult,
 ):
     def apply(self, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
-        directory = self.world.mounts.get(args.url)
-        if directory is None:
-            raise TaskError("NOT_FOUND", f"there is no directory {args.url}; mount the shared file system there")
-        if args.first:
-            directory.marks.add(args.primary_storage_uuid)
-        if args.primary_storage_uuid not in directory.marks:
-            raise TaskError("INVALID", f"{args.url} is not the file system that other hosts have there")
-        taken = sum(directory.files.get("cache", {}).values()) + THIN_BYTES * len(directory.files.get("volumes", {}))
-        return PrepareSharedMountPointResult(
-            total_capacity=directory.size, available_capacity=max(0, directory.size - taken)
-        )
+        return PrepareSharedMountPointResult(**look_at(self.world, args.url, args.primary_storage_uuid, args.first))
+
+
+class PrepareNfsStorage(
+    Simulated[PrepareNfsStorageTask, PrepareNfsStorageResult],
+    task=PrepareNfsStorageTask,
+    result=PrepareNfsStorageResult,
+):
+    def apply(self, args: PrepareNfsStorageTask) -> PrepareNfsStorageResult:
+        if args.directory not in self.world.mounts:
+            if args.url not in self.world.exports:
+                raise TaskError("FAILED", f"{args.url} cannot be mounted at {args.directory}: no such export")
+            self.world.mounts[args.directory] = self.world.exports[args.url]
+        return PrepareNfsStorageResult(**look_at(self.world, args.directory, args.primary_storage_uuid, args.first))
+
+
+def look_at(world: World, path: str, storage_uuid: str, first: bool) -> dict[str, int]:
+    """What a shared directory has, once it is known to be the one that other hosts see."""
+    directory = world.mounts.get(path)
+    if directory is None:
+        raise TaskError("NOT_FOUND", f"there is no directory {path}; mount the shared file system there")
+    if first:
+        directory.marks.add(storage_uuid)
+    if storage_uuid not in directory.marks:
+        raise TaskError("INVALID", f"{path} is not the file system that other hosts have there")
+    taken = sum(directory.files.get("cache", {}).values()) + THIN_BYTES * len(directory.files.get("volumes", {}))
+    return {"total_capacity": directory.size, "available_capacity": max(0, directory.size - taken)}
 
 
 class CacheImage(Simulated[CacheImageTask, CacheImageResult], task=CacheImageTask, result=CacheImageResult):
@@ -110,4 +128,12 @@ class DeleteVolume(Simulated[DeleteVolumeTask, DeleteVolumeResult], task=DeleteV
         return DeleteVolumeResult()
 
 
-HANDLERS = (PrepareLocalStorage, PrepareSharedMountPoint, CacheImage, DeleteCachedImage, CreateRootVolume, DeleteVolume)
+HANDLERS = (
+    PrepareLocalStorage,
+    PrepareSharedMountPoint,
+    PrepareNfsStorage,
+    CacheImage,
+    DeleteCachedImage,
+    CreateRootVolume,
+    DeleteVolume,
+)

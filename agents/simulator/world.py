@@ -53,6 +53,8 @@ class World:
     vms: dict[str, Vm] = field(default_factory=dict)
     # Directories that the operator has mounted, by path.
     mounts: dict[str, Directory] = field(default_factory=dict)
+    # What NFS servers offer, by server and path.
+    exports: dict[str, Directory] = field(default_factory=dict)
     volumes: Files[Volume] = field(init=False)
     cache: Files[int] = field(init=False)
     storages: set[str] = field(default_factory=set)

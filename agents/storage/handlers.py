@@ -9,6 +9,7 @@ from agents.storage.data_volumes import CreateDataVolume, ReadVolume
 from agents.storage.export_volume import ExportVolume
 from agents.storage.image_cache import CacheImage, CacheLocks, DeleteCachedImage
 from agents.storage.local_storage import PrepareLocalStorage, PrepareSharedMountPoint
+from agents.storage.nfs_storage import PrepareNfsStorage
 from agents.storage.snapshot_files import DeleteVolumeFiles, RevertVolumes
 from agents.storage.volumes import CreateRootVolume, DeleteVolume
 
@@ -19,6 +20,7 @@ def host_handlers() -> list[Handler[Any, Any]]:
     return [
         PrepareLocalStorage(),
         PrepareSharedMountPoint(),
+        PrepareNfsStorage(),
         CacheImage(locks),
         DeleteCachedImage(locks),
         CreateRootVolume(),

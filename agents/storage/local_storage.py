@@ -46,16 +46,18 @@ class PrepareSharedMountPoint(
     async def run(self, args: PrepareSharedMountPointTask, work: Work) -> PrepareSharedMountPointResult:
         del work
         path = checked_path("the URL of the primary storage", args.url)
-        return await asyncio.to_thread(_look_at, path, args)
+        total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
+        return PrepareSharedMountPointResult(total_capacity=total, available_capacity=available)
 
 
-def _look_at(path: Path, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
-    if UUID.fullmatch(args.primary_storage_uuid) is None:
-        raise TaskError("INVALID", f"primary_storage_uuid {args.primary_storage_uuid[:64]!r} is no uuid")
+def look_at(path: Path, storage_uuid: str, *, first: bool) -> tuple[int, int]:
+    """Total and available bytes of a shared directory, once it is known to be the one that other hosts see."""
+    if UUID.fullmatch(storage_uuid) is None:
+        raise TaskError("INVALID", f"primary_storage_uuid {storage_uuid[:64]!r} is no uuid")
     if not path.is_dir():
         raise TaskError("NOT_FOUND", f"there is no directory {path}; mount the shared file system there")
-    mark = path / f".zcloud-{args.primary_storage_uuid}"
-    if args.first:
+    mark = path / f".zcloud-{storage_uuid}"
+    if first:
         try:
             mark.touch(mode=0o644)
         except OSError as error:
@@ -64,9 +66,7 @@ def _look_at(path: Path, args: PrepareSharedMountPointTask) -> PrepareSharedMoun
         text = f"{path} is not the file system that other hosts have there: it lacks {mark.name}; mount the same one"
         raise TaskError("INVALID", text)
     found = _prepare(path)
-    return PrepareSharedMountPointResult(
-        total_capacity=found.total_capacity, available_capacity=found.available_capacity
-    )
+    return found.total_capacity, found.available_capacity
 
 
 def _prepare(path: Path) -> PrepareLocalStorageResult:

@@ -15,7 +15,11 @@ from agents.storage.handlers import host_handlers
 from tests.agents.storage import images
 from tests.agents.storage.images import MIB
 from tests.support.tasks import failure, probe, run
-from zcloud.v1.primary_storage_task_pb2 import PrepareLocalStorageTask, PrepareSharedMountPointTask
+from zcloud.v1.primary_storage_task_pb2 import (
+    PrepareLocalStorageTask,
+    PrepareNfsStorageTask,
+    PrepareSharedMountPointTask,
+)
 from zcloud.v1.volume_task_pb2 import CreateRootVolumeTask, DeleteVolumeTask
 
 pytestmark = pytest.mark.real
@@ -197,3 +201,25 @@ def test_a_shared_directory_is_the_same_for_all(tmp_path: Path) -> None:
     linked = tmp_path / "mounted"
     linked.symlink_to(url)
     assert run(prepare, at(linked)).total_capacity == result.total_capacity
+
+
+def test_an_export_that_is_mounted_is_used_and_another_is_left_alone(tmp_path: Path) -> None:
+    """PS-07. A file system in memory stands for the export: what counts is what the kernel says is mounted there."""
+    prepare, place = handler(PrepareNfsStorageTask), tmp_path / "nfs"
+    place.mkdir()
+    task = PrepareNfsStorageTask(primary_storage_uuid="a" * 32, url="nas.invalid:/x", directory=str(place), first=True)
+    absent = failure(prepare, task)
+    assert absent.reason in ("FAILED", "UNREACHABLE")
+    assert "nas.invalid:/x" in absent.message
+    assert not list(place.iterdir())
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "nas.invalid:/x", str(place)], check=True)
+    try:
+        for _ in range(2):
+            assert run(prepare, task).total_capacity == 4 * MIB
+        other = PrepareNfsStorageTask(primary_storage_uuid="a" * 32, url="nas.invalid:/y", directory=str(place))
+        error = failure(prepare, other)
+        assert (error.reason, "nas.invalid:/x is mounted" in error.message) == ("INVALID", True)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    for url in ("-a:/x", "nothing"):
+        assert failure(prepare, PrepareNfsStorageTask(url=url, directory=str(place))).reason == "INVALID"

@@ -11,6 +11,7 @@ from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
+from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageStatus
 from zcloud.domain.storage.shared_mount_point_primary_storage import SharedMountPointPrimaryStorage
 from zcloud.domain.storage.storage_combinations import must_combine
@@ -21,7 +22,7 @@ from zcloud.kernel.workflow import submit
 from zcloud.processes.storage.image_cache_collection import clean_up
 from zcloud.processes.storage.local_storage import detach
 
-Made = TypeVar("Made", LocalPrimaryStorage, SharedMountPointPrimaryStorage)
+Made = TypeVar("Made", LocalPrimaryStorage, NfsPrimaryStorage, SharedMountPointPrimaryStorage)
 
 
 @command("AddLocalPrimaryStorage")
@@ -34,6 +35,12 @@ async def add_local_primary_storage(call: Call, unit: Unit, request: Any) -> Loc
 async def add_shared_mount_point(call: Call, unit: Unit, request: Any) -> SharedMountPointPrimaryStorage:
     """It is Connecting until a host has found it mounted (PS-08)."""
     return await _add(call, unit, request, SharedMountPointPrimaryStorage)
+
+
+@command("AddNfsPrimaryStorage")
+async def add_nfs_primary_storage(call: Call, unit: Unit, request: Any) -> NfsPrimaryStorage:
+    """It is Connecting until a host has mounted it (PS-07)."""
+    return await _add(call, unit, request, NfsPrimaryStorage)
 
 
 async def _add(call: Call, unit: Unit, request: Any, kind: type[Made]) -> Made:
@@ -67,8 +74,10 @@ async def attach_primary_storage(call: Call, unit: Unit, request: Any) -> Primar
     others = [found for u in attachments.primary_storage_uuids if (found := await unit.find(PrimaryStorage, u))]
     must_combine(cluster.name, others, storage)
     for other in others:
-        if _overlap(other.url, storage.url):
-            text = f'cluster "{cluster.name}" has primary storage "{other.name}" at {other.url}: the two would mix'
+        if _overlap(other.directory, storage.directory):
+            text = (
+                f'cluster "{cluster.name}" has primary storage "{other.name}" at {other.directory}: the two would mix'
+            )
             raise precondition(Reason.OVERLAP, text, primary_storage_uuid=other.uuid)
     attachments.attach_primary_storage(storage.uuid)
     hosts = [host.uuid for host in await _hosts(unit, cluster) if await _is_connected(unit, host)]

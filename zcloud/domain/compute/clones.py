@@ -37,8 +37,8 @@ async def place_copy(unit: Unit, source: Volume, copy: Volume) -> None:
         raise precondition(Reason.WRONG_STATUS, text, volume_uuid=source.uuid)
     storage, host = found
     await allocation.claim(unit, storage, host, copy.uuid, copy.size)
-    folder = lies.install_path.removeprefix(f"{storage.url}/").partition("/")[0]
-    path = f"{storage.url}/{folder}/acct-{copy.account_uuid}/vol-{copy.uuid}/{copy.uuid}.qcow2"
+    folder = lies.install_path.removeprefix(f"{storage.directory}/").partition("/")[0]
+    path = f"{storage.directory}/{folder}/acct-{copy.account_uuid}/vol-{copy.uuid}/{copy.uuid}.qcow2"
     (await unit.companion(VolumeStatus, copy)).place(storage.uuid, host.uuid, path)
 
 

@@ -179,7 +179,7 @@ async def destination(unit: Unit, it: Machine, host_uuid: str) -> Chosen:
 def path_of(storage: PrimaryStorage, it: Machine) -> str:
     """Where the root volume's file lies on the host."""
     uuid = it.volume.uuid
-    return f"{storage.url}/rootVolumes/acct-{it.vm.account_uuid}/vol-{uuid}/{uuid}.qcow2"
+    return f"{storage.directory}/rootVolumes/acct-{it.vm.account_uuid}/vol-{uuid}/{uuid}.qcow2"
 
 
 async def need_of(unit: Unit, it: Machine) -> Need:

@@ -38,6 +38,11 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
     url: str = ""
     attached_cluster_uuids: tuple[str, ...] = ()
 
+    @property
+    def directory(self) -> str:
+        """Where its files lie on a host."""
+        return self.url
+
     class StateChanged(Event):
         """Enabled or Disabled by an administrator."""
 

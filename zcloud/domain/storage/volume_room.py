@@ -13,7 +13,7 @@ from zcloud.kernel.unit import Unit
 
 def data_path(storage: PrimaryStorage, volume: Volume) -> str:
     """Where a data volume's first file lies on a host."""
-    return f"{storage.url}/dataVolumes/acct-{volume.account_uuid}/vol-{volume.uuid}/{volume.uuid}.qcow2"
+    return f"{storage.directory}/dataVolumes/acct-{volume.account_uuid}/vol-{volume.uuid}/{volume.uuid}.qcow2"
 
 
 async def place_on(unit: Unit, volume: Volume, storage: PrimaryStorage, host: Host) -> None:

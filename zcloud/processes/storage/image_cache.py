@@ -18,7 +18,7 @@ from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask
 def cache_path(storage: PrimaryStorage, image: Image) -> str:
     """Where the cached image lies on a host: what a root volume's backing file is."""
     name = image.cache_name
-    return f"{storage.url}/imagecache/template/{name}/{name}.{image.format.suffix}"
+    return f"{storage.directory}/imagecache/template/{name}/{name}.{image.format.suffix}"
 
 
 async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: str) -> Task | None:

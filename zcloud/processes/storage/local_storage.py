@@ -8,6 +8,7 @@ from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
+from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
@@ -17,20 +18,31 @@ from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, prep
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
     PrepareLocalStorageTask,
+    PrepareNfsStorageResult,
+    PrepareNfsStorageTask,
     PrepareSharedMountPointResult,
     PrepareSharedMountPointTask,
 )
 
-Prepared = PrepareLocalStorageResult | PrepareSharedMountPointResult
+Prepared = PrepareLocalStorageResult | PrepareSharedMountPointResult | PrepareNfsStorageResult
 
 TIMEOUT = 120
 
 
 async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> Task:
-    """Measure its file system; a directory is made where it is local, and was mounted where it is shared."""
+    """Measure its file system: of a directory that is made where it is local, and mounted where it is shared."""
     if not storage.spans_hosts:
         return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
     first = not (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    if isinstance(storage, NfsPrimaryStorage):
+        nfs = PrepareNfsStorageTask(
+            primary_storage_uuid=storage.uuid,
+            url=storage.url,
+            mount_options=storage.mount_options,
+            directory=storage.directory,
+            first=first,
+        )
+        return Task(host_uuid, nfs)
     task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first)
     return Task(host_uuid, task)
 

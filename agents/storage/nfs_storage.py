@@ -1,0 +1,67 @@
+"""NFS primary storage: an export that the host mounts, where it is not mounted yet (PS-07)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from agents.runtime.task import Handler, TaskError, Work
+from agents.storage.local_storage import look_at
+from agents.storage.paths import checked_path
+from zcloud.v1.primary_storage_task_pb2 import PrepareNfsStorageResult, PrepareNfsStorageTask
+
+MOUNT_SECONDS = 90
+
+
+class PrepareNfsStorage(
+    Handler[PrepareNfsStorageTask, PrepareNfsStorageResult], task=PrepareNfsStorageTask, result=PrepareNfsStorageResult
+):
+    """What is mounted there already is looked at, and left alone if it is something else."""
+
+    async def run(self, args: PrepareNfsStorageTask, work: Work) -> PrepareNfsStorageResult:
+        work.check()
+        path = checked_path("the directory of the primary storage", args.directory)
+        if args.url.startswith("-") or ":/" not in args.url or args.mount_options.startswith("-"):
+            raise TaskError("INVALID", f"{args.url[:200]!r} is no export, or its mount options are none")
+        there = await asyncio.to_thread(mounted_at, path)
+        if there not in ("", args.url):
+            raise TaskError("INVALID", f"{there} is mounted at {path}, not {args.url}; unmount it first")
+        if not there:
+            await asyncio.to_thread(path.mkdir, mode=0o755, parents=True, exist_ok=True)
+            await _mount(args.url, args.mount_options, path)
+        total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
+        return PrepareNfsStorageResult(total_capacity=total, available_capacity=available)
+
+
+def mounted_at(path: Path) -> str:
+    """The source of the newest mount there; empty when there is none."""
+    found = ""
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:
+            source, place = line.split(" ")[:2]
+            if place == str(path):
+                found = source
+    return found
+
+
+async def _mount(url: str, options: str, path: Path) -> None:
+    argv = ["-t", "nfs", *(["-o", options] if options else []), "--", url, str(path)]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "mount",
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), MOUNT_SECONDS)
+    except TimeoutError:
+        process.kill()
+        raise TaskError(
+            "UNREACHABLE", f"{url} could not be mounted in {MOUNT_SECONDS} s; is its server there?"
+        ) from None
+    if process.returncode != 0:
+        text = output.decode("utf-8", "replace").strip()
+        raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {text[-400:]}")
