@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from eventsourcing.persistence import StoredEvent
 
@@ -31,6 +32,17 @@ class Record(StoredEvent):
     correlation_id: str = ""
     reason: str = ""
     job_uuid: str = ""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """From all of its fields, which become its own. A frozen dataclass sets each by a call, for each event."""
+        made = object.__new__(cls)
+        object.__setattr__(made, "__dict__", values)
+        return made
+
+    def at(self, position: int, time: int = 0) -> Self:
+        """The same, at a place in the log; time: when it is another than was given."""
+        return self.of({**self.__dict__, "position": position, "time": time or self.time})
 
 
 @dataclass(frozen=True)

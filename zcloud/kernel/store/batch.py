@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,4 +109,4 @@ def _outcome(append: Append, answer: Answer, n: int) -> list[Record] | Exception
         return _taken(append)
     if fate == CONFLICT or first is None or stamp is None:
         return IntegrityError(f"one of {', '.join((*append.bases, *append.guards))} has moved on")
-    return [dataclasses.replace(r, position=first + k, time=stamp) for k, r in enumerate(append.records)]
+    return [r.at(first + k, stamp) for k, r in enumerate(append.records)]

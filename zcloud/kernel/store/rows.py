@@ -66,26 +66,15 @@ def row_of(r: Record) -> tuple[Any, ...]:
     )
 
 
+# The fields of a record in the order of the columns.
+_FIELDS = ("position", "originator_id", "originator_version", *COLUMNS[3:])
+_ACTOR = COLUMNS.index("actor")
+
+
 def record_of(row: Sequence[Any], id_type: type[UUID] | type[str]) -> Record:
     """The record of a row."""
-    stream = row[1]
-    return Record(
-        UUID(stream) if id_type is UUID else stream,
-        row[2],
-        row[3],
-        row[4],
-        position=row[0],
-        time=row[5],
-        schema=row[6],
-        kind=row[7],
-        resource_uuid=row[8],
-        owner_uuid=row[9],
-        zone_uuid=row[10],
-        actor=_decode_actor(row[11]),
-        origin=row[12],
-        request_id=row[13],
-        causation_id=row[14],
-        correlation_id=row[15],
-        reason=row[16],
-        job_uuid=row[17],
-    )
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["actor"] = _decode_actor(row[_ACTOR])
+    if id_type is UUID:
+        values["originator_id"] = UUID(row[1])
+    return Record.of(values)

@@ -155,7 +155,7 @@ class SqliteRecorder(SqlStore):
                     for stream, base in append.bases.items():
                         failed[stream] = min(failed.get(stream, base + 1), base + 1)
                     continue
-                records = [dataclasses.replace(r, position=position + n) for n, r in enumerate(append.records, 1)]
+                records = [r.at(position + n) for n, r in enumerate(append.records, 1)]
                 position += len(records)
                 versions.update((stream_name(r.originator_id), r.originator_version) for r in records)
                 written += records
