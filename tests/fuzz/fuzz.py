@@ -20,7 +20,7 @@ from tests.fuzz.ground import cloud as ground
 from tests.fuzz.messages import Messages, harvest
 from tests.support.cloud import Api, ApiError
 from zcloud.api.rpcs import Rpc, rpcs
-from zcloud.kernel.cloud import replay
+from zcloud.kernel.fold import replay
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Found:
 async def fuzz(directory: Path, sshd: PrivateSshd, names: Iterable[str], seed: int, previews: int, real: int) -> Found:
     """So many previews of each RPC, which must leave all as it is; then so many calls in earnest, in any order."""
     complaints, found = Complaints(), Found()
+    logging.disable(logging.WARNING)
     logging.getLogger().addHandler(complaints)
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: complaints.said.append(f"{context.get('message')} {context.get('exception')!r}")
@@ -52,6 +53,7 @@ async def fuzz(directory: Path, sshd: PrivateSshd, names: Iterable[str], seed: i
             found.codes, found.wrong = door.codes, [*door.wrong, *found.wrong]
     finally:
         logging.getLogger().removeHandler(complaints)
+        logging.disable(logging.NOTSET)
     found.wrong += complaints.said
     return found
 
