@@ -24,7 +24,7 @@ from zcloud.domain.compute.host_allocator import (
     prefer,
 )
 from zcloud.domain.compute.machine import Machine, assign_addresses, instantiated
-from zcloud.domain.compute.shared_volumes import follow, ties
+from zcloud.domain.compute.shared_volumes import follow, spans, ties
 from zcloud.domain.compute.vm_state import VmEvent
 from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
 from zcloud.domain.network.l3_network import L3Network
@@ -197,7 +197,8 @@ async def need_of(unit: Unit, it: Machine) -> Need:
     )
     if instantiated(it):
         pinned, storages = await ties(unit, it)
-        text = f"a volume of the VM lies on the disk of host {pinned}"
+        which = "data" if await spans(unit, it.disk) else "root"
+        text = f"the VM's {which} volume lies on the disk of host {pinned}"
         return Need(replace(wish, host_uuid=pinned, pinned=text, storage_uuids=storages))
     wish = replace(wish, cluster_uuid=vm.asked.cluster_uuid, host_uuid=vm.asked.host_uuid)
     image = await unit.get(Image, vm.image_uuid)
