@@ -20,7 +20,7 @@ from tests.fuzz.ground import cloud as ground
 from tests.fuzz.messages import Messages, harvest
 from tests.support.cloud import Api, ApiError
 from zcloud.api.rpcs import Rpc, rpcs
-from zcloud.kernel.fold import replay
+from zcloud.kernel.snapshot import load
 
 
 @dataclass
@@ -159,7 +159,7 @@ async def unmoved(cloud: Populated, path: Path, door: Door) -> list[str]:
     ]
     for stream in list(node.cloud._cache):
         known = node.cloud._cache[stream]
-        fresh = replay(node.recorder.read_stream(stream), type(known) if known is not None else None)
+        fresh, _ = load(node.recorder, stream, type(known) if known is not None else None)
         if facts(known) != facts(fresh) and stream not in node.cloud._unwritten:
             found.append(f"the node has {facts(known)} in its memory, not {facts(fresh)}")
     await node.follower.reached(node.cloud.log.head)
