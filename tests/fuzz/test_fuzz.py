@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from agents.node.private_sshd import PrivateSshd
 from tests.fuzz.fuzz import NAMES, fuzz
 from tests.support.sshd import sshd
+from zcloud.api import handlers
+from zcloud.api.node import load_everything
+from zcloud.api.server import load_handlers
+from zcloud.kernel.cloud import Cloud
 
 __all__ = ["sshd"]
 # Its sshd is its own: it may run beside all others.
@@ -32,3 +38,21 @@ def test_no_request_breaks_the_server(part: int, tmp_path: Path, sshd: PrivateSs
     # Who refuses everything is asked nothing in earnest; some need what can't be had here, such as a job that is Stuck.
     assert len(found.passed) > 0.7 * len(names), sorted(set(names) - found.passed)
     assert set(found.codes) >= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "PERMISSION_DENIED"}
+
+
+def test_what_is_wrong_on_purpose_is_found(tmp_path: Path, sshd: PrivateSshd) -> None:
+    """A preview that writes, and a mistake of ours in a handler."""
+    load_everything()
+    load_handlers()
+    decide = Cloud.decide
+
+    def written(self: Cloud, context: Any, body: Any, *, dry_run: bool = False, **more: Any) -> Any:
+        return decide(self, context, body, dry_run=dry_run and context.origin != "CreateTag", **more)
+
+    async def broken(*_: Any) -> None:
+        raise KeyError("as ordered")
+
+    with mock.patch.object(Cloud, "decide", written), mock.patch.dict(handlers.commands, {"LogOut": broken}):
+        found = asyncio.run(fuzz(tmp_path, sshd, ("CreateTag", "LogOut"), 1, 40, 0))
+    for mistake in ("CreateTag only previewed, and wrote", "INTERNAL: the server failed", "KeyError: 'as ordered'"):
+        assert any(mistake in wrong for wrong in found.wrong), mistake
