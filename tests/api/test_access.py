@@ -155,8 +155,10 @@ async def a_stranger(cloud: Populated, rpc: Rpc) -> None:
     """What is foreign is refused with the very words for what is absent."""
     if rpc.access != o.ACCESS_ACCOUNT or rpc.name in OWN_SESSION:
         return
+    # What can't be previewed says so, whatever it is about.
+    only = [] if rpc.takes_stream else [{"zcloud-validate-only": "true"}]
     for field, foreign in targets(rpc, cloud):
-        for meta in ({}, {"zcloud-validate-only": "true"}, {"zcloud-if-version": "7"}):
+        for meta in ({}, *only, {"zcloud-if-version": "7"}):
             request = good_message(rpc.request, {})
             put(request, field, ABSENT)
             absent = await outcome(cloud.stranger, rpc, request, meta)
