@@ -13,8 +13,6 @@ from tests.faults.harness.scenarios import SCENARIOS, Scenario
 from zcloud.kernel.workflow import workflows
 
 pytestmark = pytest.mark.faults
-# Of the boundaries of runs with a fault, one in so many; `make faults SEEDS=…` takes them all.
-EVERY = 9
 
 
 def test_every_workflow_has_a_scenario() -> None:
@@ -28,8 +26,8 @@ def test_what_runs_begin_with_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_killed_at_every_commit(scenario: Scenario, seeds: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_killed_at_every_commit(scenario: Scenario, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    found = explore(scenario, every=1 if seeds else EVERY, offset=len(scenario.name))
+    found = explore(scenario)
     assert found.wrong == []
     assert found.runs >= 10 or scenario.workflow == "detach_vm_nics"

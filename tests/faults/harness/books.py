@@ -77,7 +77,7 @@ def _jobs(run: Run) -> list[str]:
         if job.state is JobState.STUCK:
             if not job.error:
                 found.append(f"I6: job {job.name} is Stuck and says not why")
-        elif job.state not in ENDED:
+        elif job.state not in ENDED and not run.rests(job):
             found.append(f"I6: job {job.name} is {job.state.value}")
         if job.state not in (*ENDED, JobState.WAITING):
             working.setdefault(job.resource_uuid, []).append(job.name)
@@ -235,7 +235,7 @@ def _worlds(run: Run, lossy: bool) -> list[str]:
             and not host.world.volumes.shares(str(fold.value(m, "install_path")))
         }
         for place, directory in host.world.mounts.items():
-            seen = {path for path in directory.files.get("volumes", {})}
+            seen = set(directory.files.get("volumes", {}))
             there = {
                 path
                 for m in fold.all("volume")

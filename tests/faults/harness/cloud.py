@@ -28,7 +28,7 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Actor, Context
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.ids import SeededIds, derive
-from zcloud.kernel.job import ENDED, Job, JobState
+from zcloud.kernel.job import ENDED, Job, JobQueue, JobState
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.runner import Runner
 from zcloud.kernel.unit import Unit
@@ -261,6 +261,13 @@ class Run:
         """Jobs that have not ended."""
         return [m.uuid for m in self.lake.fold.all("job") if m.state not in ENDED]  # type: ignore[attr-defined]
 
+    def rests(self, job: Job) -> bool:
+        """It waits for an operator: it is Stuck, or in the queue behind one that is."""
+        view = self.lake.fold.views.get(job.resource_uuid)
+        queues = view.beside.values() if view is not None and job.state is JobState.WAITING else ()
+        waits_for = [q.jobs[0] for q in queues if isinstance(q, JobQueue) and job.uuid in q.jobs]
+        return any(self.job(uuid).state is JobState.STUCK for uuid in (job.uuid, *waits_for))
+
     async def ended(self, uuid: str, seconds: float = 3000) -> Job:
         """The job, when it has ended or is stuck."""
         async with asyncio.timeout(seconds):
@@ -275,7 +282,7 @@ class Run:
         calm = 0
         while loop.time() < until:
             await asyncio.sleep(0.5)
-            going = [j for j in self.active() if self.job(j).state is not JobState.STUCK]
+            going = [j for j in self.active() if not self.rests(self.job(j))]
             calm = calm + 1 if not going and self._settled() else 0
             if calm >= 3:
                 return True

@@ -153,20 +153,28 @@ class Fold:
 
     def __init__(self) -> None:
         self.views: dict[str, View] = {}
+        self._of_kind: dict[str, dict[str, View]] = {}
 
     def fork(self) -> Fold:
         made = Fold()
         for uuid, view in self.views.items():
             beside = {stream: found.copy() for stream, found in view.beside.items()}
-            made.views[uuid] = View(uuid, view.main.copy() if view.main else None, beside)
+            made.views[uuid] = copied = View(uuid, view.main.copy() if view.main else None, beside)
+            made._sort(copied)
         return made
+
+    def _sort(self, view: View) -> None:
+        for kind in getattr(view.main, "kinds", ()):
+            self._of_kind.setdefault(kind, {})[view.uuid] = view
 
     def take(self, record: Record) -> None:
         """Fold one record into the resource that it is about."""
         uuid, stream = record.resource_uuid, str(record.originator_id)
         view = self.views.setdefault(uuid, View(uuid))
         if stream == uuid:
-            view.main = fold(view.main, record)
+            new, view.main = view.main is None, fold(view.main, record)
+            if new:
+                self._sort(view)
         else:
             view.beside[stream] = fold(view.beside.get(stream), record, kinds()[record.topic.partition(".")[0]])  # type: ignore[arg-type]
 
@@ -178,7 +186,7 @@ class Fold:
 
     def all(self, kind: str) -> list[Resource]:
         """Those of a kind, oldest first."""
-        found = [m for uuid in self.views if (m := self.find(uuid)) is not None and kind in m.kinds]
+        found = [m for uuid in self._of_kind.get(kind, ()) if (m := self.find(uuid)) is not None]
         return sorted(found, key=lambda m: (m.create_date, m.uuid))
 
     def parts(self, main: Resource) -> list[Aggregate]:
