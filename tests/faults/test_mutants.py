@@ -14,7 +14,7 @@ from tests.faults.harness.scenarios import BY_NAME
 from tests.faults.harness.storm import storm
 
 pytestmark = pytest.mark.faults
-ENOUGH_SEEDS = 200
+ENOUGH_SEEDS = 600
 
 
 @pytest.fixture(autouse=True)
