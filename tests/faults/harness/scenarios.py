@@ -107,6 +107,8 @@ SCENARIOS = [
     Scenario("delete_l2", "delete_resource", "attached", calls("DeleteL2Network", uuid="$l2")),
     Scenario("delete_storage", "delete_resource", "stopped", calls(
         "DeletePrimaryStorage", uuid="$storage", delete_mode="enforcing")),
+    Scenario("maintain_storage", "maintain_primary_storage", "running", calls(
+        "ChangePrimaryStorageState", uuid="$storage", state_event="maintain")),
     Scenario("delete_backup", "delete_image_copy", "parts", calls("DeleteBackupStorage", uuid="$backup")),
     Scenario("delete_image_copy", "delete_image_copy", "parts", submits(
         "delete_image_copy", "image", backup_storage_uuid="$backup")),

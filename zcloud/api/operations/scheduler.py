@@ -13,7 +13,7 @@ from zcloud.api.call import Call
 from zcloud.api.handlers import command, query
 from zcloud.api.pipeline import respond
 from zcloud.api.reading import fetch
-from zcloud.api.standard import arguments, short
+from zcloud.api.standard import arguments, short, state_event
 from zcloud.domain.operations.recurrence import Recurrence, after, zone
 from zcloud.domain.operations.scheduler import (
     OverlapPolicy,
@@ -86,7 +86,7 @@ async def update_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
 async def change_scheduler_state(call: Call, unit: Unit, request: Any) -> Scheduler:
     """What would have run while it was disabled is left out."""
     scheduler = await unit.usable(Scheduler, request.uuid)
-    scheduler.change_state(arguments(call, request)["state_event"].lower())
+    scheduler.change_state(state_event(call, request, scheduler))
     return await _planned(unit, scheduler)
 
 

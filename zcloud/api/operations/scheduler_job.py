@@ -13,7 +13,7 @@ from zcloud.api.handlers import command
 from zcloud.api.operations import actions
 from zcloud.api.operations.actions import Action, action_of
 from zcloud.api.pipeline import respond
-from zcloud.api.standard import arguments
+from zcloud.api.standard import arguments, state_event
 from zcloud.domain.operations.recurrence import after
 from zcloud.domain.operations.scheduler import Scheduler, SchedulerClock
 from zcloud.domain.operations.scheduler_job import (
@@ -89,7 +89,7 @@ async def update_scheduler_job(call: Call, unit: Unit, request: Any) -> Any:
 async def change_scheduler_job_state(call: Call, unit: Unit, request: Any) -> SchedulerJob:
     """Enabling looks at all targets anew: those that came back from the recycle bin take part again."""
     job = await unit.usable(SchedulerJob, request.uuid)
-    event = arguments(call, request)["state_event"].lower()
+    event = state_event(call, request, job)
     if event == "enable":
         action = action_of(job.action, job.target_field)
         uuids = [target.target_uuid for target in job.targets]

@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
-from zcloud.api.standard import arguments, delete_mode, remove
+from zcloud.api.standard import arguments, delete_mode, remove, state_event
 from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
 from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageStatus
+from zcloud.domain.storage.primary_storage_state import PrimaryStorageState
 from zcloud.domain.storage.shared_mount_point_primary_storage import SharedMountPointPrimaryStorage
 from zcloud.domain.storage.storage_combinations import must_combine
 from zcloud.kernel.errors import Reason, precondition
@@ -61,6 +62,17 @@ async def reconnect_primary_storage(call: Call, unit: Unit, request: Any) -> Pri
         hosts += [host.uuid for host in found if await _is_connected(unit, host)]
     if hosts:
         await submit(unit, "reconnect_primary_storage", storage, {"storage": storage.uuid, "hosts": hosts})
+    return storage
+
+
+@command("ChangePrimaryStorageState")
+async def change_primary_storage_state(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """At once; for maintenance a job stops the VMs whose volumes lie there (behaviours 4)."""
+    storage = await unit.get(PrimaryStorage, request.uuid)
+    before = storage.state
+    storage.change_state(state_event(call, request, storage))
+    if storage.state is PrimaryStorageState.MAINTENANCE and storage.state is not before:
+        await submit(unit, "maintain_primary_storage", storage, {"before": before.value})
     return storage
 
 
@@ -134,5 +146,6 @@ async def _must_hold_no_volumes(unit: Unit, storage: PrimaryStorage, hosts: list
 async def clean_up_image_cache(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
     """At once what is done at intervals anyway (IMG-02)."""
     storage = await unit.usable(PrimaryStorage, request.uuid)
+    storage.must_serve("its image cache cannot be cleaned up")
     await clean_up(unit, storage)
     return storage

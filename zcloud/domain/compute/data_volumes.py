@@ -10,7 +10,7 @@ from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus, VolumeType
-from zcloud.domain.storage.volume_room import choose_storage, place_on
+from zcloud.domain.storage.volume_room import choose_storage, must_serve, place_on
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.job import Job, JobQueue
 from zcloud.kernel.resource import Resource
@@ -75,6 +75,7 @@ async def must_take(unit: Unit, it: Machine, volume: Volume, disk: VolumeStatus)
             f"host {it.disk.host_uuid}; on local storage both must lie on one"
         )
         raise precondition(Reason.NOT_SUPPORTED, text, host_uuid=disk.host_uuid)
+    await must_serve(unit, volume, "attached")
     await must_be_idle(unit, volume)
 
 

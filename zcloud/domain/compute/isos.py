@@ -10,7 +10,7 @@ from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.operations.global_config import setting_int
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image, ImageFacts, MediaType, must_be_usable
-from zcloud.domain.storage.volume_room import where
+from zcloud.domain.storage.volume_room import must_serve, where
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.ids import derive
 from zcloud.kernel.unit import Unit
@@ -37,6 +37,7 @@ async def must_take(unit: Unit, it: Machine, iso_uuid: str, asked: str) -> None:
     if not instantiated(it):
         text = f'VM "{it.vm.name}" was never started: its root volume lies nowhere yet; start it first'
         raise precondition(Reason.WRONG_STATUS, text, vm_instance_uuid=it.vm.uuid)
+    await must_serve(unit, it.volume, "given a CD")
     found = await drives(unit, it.vm)
     if found.holding(iso_uuid) is None:
         found.free_drive(asked)

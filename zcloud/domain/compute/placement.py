@@ -35,6 +35,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.volume_room import must_serve
 from zcloud.kernel.errors import Reason, Refused, precondition
 from zcloud.kernel.resource import State
 from zcloud.kernel.unit import Unit
@@ -196,6 +197,8 @@ async def need_of(unit: Unit, it: Machine) -> Need:
         last_host_uuid=it.status.last_host_uuid,
     )
     if instantiated(it):
+        for volume in (it.volume, *(data.volume for data in it.data)):
+            await must_serve(unit, volume, "used by a VM")
         pinned, storages = await ties(unit, it)
         which = "data" if await spans(unit, it.disk) else "root"
         text = f"the VM's {which} volume lies on the disk of host {pinned}"

@@ -11,7 +11,7 @@ from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import chained, remade
 from zcloud.domain.storage.volume import VolumeState
 from zcloud.domain.storage.volume_chain import VolumeChain
-from zcloud.domain.storage.volume_room import claim_size, where
+from zcloud.domain.storage.volume_room import claim_size, must_serve, where
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
 
@@ -20,6 +20,7 @@ async def must_be_remakable(unit: Unit, it: Machine, image: Image) -> None:
     """Refuses a VM whose root volume cannot be made anew now, and says why."""
     it.status.must_allow("reimage", ALLOWED["reimage"])
     it.disk.must_be(it.volume, "made anew", VolumeState.READY)
+    await must_serve(unit, it.volume, "made anew")
     chain = await unit.companion(VolumeChain, it.volume)
     if image.uuid != it.vm.image_uuid and chain.nodes:
         text = (

@@ -16,9 +16,9 @@ from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.primary_storage import (
     PrimaryStorage,
     PrimaryStorageCapacity,
-    PrimaryStorageState,
     PrimaryStorageStatus,
 )
+from zcloud.domain.storage.primary_storage_state import GROWS, TAKES_NEW
 from zcloud.domain.storage.status import Status
 from zcloud.domain.storage.volume import Volume, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
@@ -30,12 +30,15 @@ def image_key(image: Image) -> str:
     return f"image/{image.cache_name}"
 
 
-async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, image: Image | None = None) -> str:
+async def lacks(
+    unit: Unit, storage: PrimaryStorage, host: Host, size: int, image: Image | None = None, *, grows: bool = False
+) -> str:
     """Why a volume of this virtual size cannot be made on the host; empty when it can.
 
-    image: what it is made from, which needs room as well as long as it is not cached there.
+    image: what it is made from, which needs room as well as long as it is not cached there. grows: what lies there
+    already does, which a Disabled storage lets it.
     """
-    if storage.state is not PrimaryStorageState.ENABLED:
+    if storage.state not in (GROWS if grows else TAKES_NEW):
         return f'primary storage "{storage.name}" is {storage.state.value}'
     if host.cluster_uuid not in storage.attached_cluster_uuids:
         return f'primary storage "{storage.name}" is not attached to the cluster of the host'
@@ -53,13 +56,14 @@ async def lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int, imag
     return f'primary storage "{storage.name}": {lack}' if lack else ""
 
 
-async def claim(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: int) -> None:
+async def claim(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size: int, *, grows: bool = False) -> None:
     """Reserve bytes for a volume (key: its uuid); claiming the same again is no event. Raises RESOURCE_EXHAUSTED."""
     books = await unit.companion(HostStorage, host)
     share = books.shares.get(storage.uuid)
     if share is not None and share.claims.get(key) == size:
         return
-    lack = await lacks(unit, storage, host, size - (share.claims.get(key, 0) if share is not None else 0))
+    more = size - (share.claims.get(key, 0) if share is not None else 0)
+    lack = await lacks(unit, storage, host, more, grows=grows)
     if lack:
         text = f'host "{host.name}" has no room for it: {lack}'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)

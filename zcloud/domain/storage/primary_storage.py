@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
 
+from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
 from zcloud.domain.storage.status import StorageStatus
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, precondition
@@ -15,20 +15,12 @@ from zcloud.kernel.event import Event
 from zcloud.kernel.resource import Resource
 
 
-class PrimaryStorageState(enum.Enum):
-    """The administrator's decision; new volumes need Enabled."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"
-    MAINTENANCE = "Maintenance"
-    DELETING = "Deleting"
-
-
 class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
     """What all kinds have in common. It is used by the hosts of the clusters it is attached to."""
 
     parents = {"zone": "zone_uuid"}  # noqa: RUF012
     delete_workflow = "delete_resource"
+    state_events = ("enable", "disable", "maintain")
     # Whether its hosts see the same files, so that a VM may run on any of them.
     spans_hosts: ClassVar[bool] = False
 
@@ -44,7 +36,7 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
         return self.url
 
     class StateChanged(Event):
-        """Enabled or Disabled by an administrator."""
+        """Enabled, Disabled or in Maintenance by an administrator."""
 
         state: PrimaryStorageState
 
@@ -81,16 +73,22 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
             aggregate.state = aggregate.state_before
 
     def change_state(self, state_event: str) -> None:
-        """state_event: enable or disable."""
+        """state_event: enable, disable or maintain, from every state but Deleting."""
         if self.state is PrimaryStorageState.DELETING:
             raise precondition(
                 Reason.BEING_DELETED,
                 f'primary storage "{self.name}" is being deleted by job {self.deleting_job}',
                 job_uuid=self.deleting_job,
             )
-        wanted = {"enable": PrimaryStorageState.ENABLED, "disable": PrimaryStorageState.DISABLED}[state_event]
+        wanted = TABLE[self.state, PrimaryStorageEvent(state_event)]
         if wanted is not self.state:
             self.trigger(self.StateChanged(state=wanted))
+
+    def must_serve(self, what: str) -> None:
+        """Refuses what uses or removes files there. what: "volume x cannot be expunged"."""
+        if self.state not in SERVES:
+            text = f'{what}: primary storage "{self.name}", where it lies, is in {self.state.value}; enable it first'
+            raise precondition(Reason.WRONG_STATE, text, primary_storage_uuid=self.uuid, state=self.state.value)
 
     def attach(self, cluster_uuid: str, zone_uuid: str) -> None:
         """To a cluster of its own zone, once."""

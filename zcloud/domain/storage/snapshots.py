@@ -8,7 +8,7 @@ from zcloud.domain.operations.global_config import setting_int
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.domain.storage.volume_chain import ChainNode, VolumeChain
-from zcloud.domain.storage.volume_room import release_room, where
+from zcloud.domain.storage.volume_room import must_serve, release_room, where
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot, VolumeSnapshotFacts
 from zcloud.domain.storage.volume_snapshot_group import VolumeSnapshotGroup
 from zcloud.domain.storage.volume_snapshot_tree import VolumeSnapshotTree
@@ -48,8 +48,13 @@ async def must_be_whole(unit: Unit, it: Chained) -> None:
     if it.volume.state is not State.ENABLED:
         text = f'volume "{it.volume.name}" is {it.volume.state.value}; enable it first'
         raise precondition(Reason.WRONG_STATE, text, state=it.volume.state.value)
+    await must_serve(unit, it.volume, "captured in a snapshot")
     found = await where(unit, it.disk)
-    lack = await allocation.lacks(unit, *found, it.disk.actual_size) if found is not None else "its host is gone"
+    lack = (
+        await allocation.lacks(unit, *found, it.disk.actual_size, grows=True)
+        if found is not None
+        else "its host is gone"
+    )
     if lack:
         text = f'there is no room for a snapshot of volume "{it.volume.name}": {lack}'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)

@@ -81,6 +81,14 @@ async def where(unit: Unit, disk: VolumeStatus) -> tuple[PrimaryStorage, Host] |
     return (storage, host) if storage is not None and host is not None else None
 
 
+async def must_serve(unit: Unit, volume: Volume, what: str) -> None:
+    """Refuses what touches the files of a volume while its storage is in maintenance. what: "expunged"."""
+    disk = await unit.companion(VolumeStatus, volume)
+    storage = await unit.find(PrimaryStorage, disk.primary_storage_uuid) if lies_somewhere(disk) else None
+    if storage is not None:
+        storage.must_serve(f'volume "{volume.name}" cannot be {what}')
+
+
 async def release_room(unit: Unit, volume: Volume) -> None:
     """Nothing of the volume is left on its storage: its room is free, and it is a record again."""
     disk = await unit.companion(VolumeStatus, volume)
@@ -101,7 +109,7 @@ async def claim_size(unit: Unit, volume: Volume, size: int) -> None:
     if share is not None and size < share.claims.get(volume.uuid, 0):
         await allocation.book(unit, storage, host, volume.uuid, size)
     else:
-        await allocation.claim(unit, storage, host, volume.uuid, size)
+        await allocation.claim(unit, storage, host, volume.uuid, size, grows=True)
 
 
 def lies_somewhere(disk: VolumeStatus) -> bool:

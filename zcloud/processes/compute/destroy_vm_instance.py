@@ -8,6 +8,7 @@ from zcloud.domain.compute.machine import destroyed, forget, machine
 from zcloud.domain.compute.vm_state import ALLOWED, INTERMEDIATE, VmEvent, VmState
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
+from zcloud.domain.storage.volume_room import must_serve
 from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
@@ -61,6 +62,7 @@ class ExpungeVmInstance(Workflow, name="expunge_vm_instance", version=1, title="
     async def begin(self, unit: Unit, job: Job) -> None:
         it = await machine(unit, job.resource_uuid)
         it.status.must_allow("expunge", ALLOWED["expunge"])
+        await must_serve(unit, it.volume, "expunged")
         it.vm.begin_deletion(job.uuid)
 
     async def succeed(self, unit: Unit, job: Job) -> None:

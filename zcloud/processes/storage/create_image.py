@@ -21,6 +21,7 @@ from zcloud.domain.storage.image_copies import room_on
 from zcloud.domain.storage.image_room import claim_export, release_export
 from zcloud.domain.storage.snapshots import Chained, chained, facts_of, taken_back, unplan
 from zcloud.domain.storage.volume import Volume
+from zcloud.domain.storage.volume_room import must_serve
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
 from zcloud.kernel.errors import Reason, Refused, precondition
 from zcloud.kernel.job import Job
@@ -248,6 +249,7 @@ class RetractVolumeSnapshot(Workflow, name="retract_volume_snapshot", version=1,
     async def begin(self, unit: Unit, job: Job) -> None:
         it, snapshot = await _files(unit, job)
         await must_work_on(unit, it.volume, job)
+        await must_serve(unit, it.volume, "relieved of a snapshot")
         if it.chain.tip != snapshot.uuid:
             text = f'snapshot "{snapshot.name}" is not the one that the volume lies on; delete it instead'
             raise precondition(Reason.WRONG_STATUS, text, snapshot_uuid=snapshot.uuid)

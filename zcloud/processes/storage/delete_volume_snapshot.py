@@ -8,6 +8,7 @@ from zcloud.domain.compute.data_volumes import alive, must_work_on, vm_of
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage.snapshots import Chained, chained, dropped, facts_of, merged
+from zcloud.domain.storage.volume_room import must_serve
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
@@ -100,6 +101,7 @@ class DeleteVolumeSnapshot(Workflow, name="delete_volume_snapshot", version=1, t
         facts.must_be_ready(snapshot, "deleted")
         volume = (await chained(unit, snapshot.volume_uuid)).volume
         await must_work_on(unit, volume, job)
+        await must_serve(unit, volume, "relieved of a snapshot")
         vm = await vm_of(unit, volume)
         if vm is not None:
             vm.status.must_allow("delete a snapshot of", ALLOWED["delete_snapshot"])

@@ -8,6 +8,7 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting, setting_int
 from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState
+from zcloud.domain.storage.volume_room import must_serve
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.job import Job, JobQueue, StepState
@@ -42,6 +43,7 @@ class ExpungeVolume(Workflow, name="expunge_volume", version=1, title="expunge v
     async def begin(self, unit: Unit, job: Job) -> None:
         volume = await unit.get(Volume, job.resource_uuid)
         (await files(unit, volume)).must_be(volume, "expunged", VolumeState.DELETED)
+        await must_serve(unit, volume, "expunged")
         volume.begin_deletion(job.uuid)
 
     async def succeed(self, unit: Unit, job: Job) -> None:

@@ -11,6 +11,7 @@ from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import CachedImage, ImageCache
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.primary_storage_state import SERVES
 from zcloud.domain.storage.volume import Volume
 from zcloud.kernel.errors import Reason, Refused, precondition
 from zcloud.kernel.job import Job, JobQueue
@@ -50,7 +51,9 @@ async def _in_drive(unit: Unit, volume: Volume, image_uuid: str) -> bool:
 
 
 async def garbage(unit: Unit, storage: PrimaryStorage) -> AsyncIterator[tuple[Host, CachedImage]]:
-    """All that could be removed now: on hosts that are connected."""
+    """All that could be removed now: on hosts that are connected, of a storage that is not in maintenance."""
+    if storage.state not in SERVES:
+        return
     for uuid in (await unit.companion(PrimaryStorageCapacity, storage)).hosts:
         host = await unit.find(Host, uuid)
         if host is None or (await unit.companion(HostStatus, host)).status is not Status.CONNECTED:
@@ -107,6 +110,7 @@ class DropCachedImage(Workflow, name="drop_cached_image", version=1, title="drop
 
     async def begin(self, unit: Unit, job: Job) -> None:
         storage, host, cache = await _books(unit, job)
+        storage.must_serve(f"cached image {job.args['name']} cannot be removed")
         cached = cache.find(storage.uuid, job.args["name"])
         if cached is None or not await is_garbage(unit, storage, host, cached):
             text = f'the cached image {job.args["name"]} on host "{host.name}" is needed, or gone already'

@@ -6,7 +6,7 @@ from zcloud.domain.compute.data_volumes import must_work_on, vm_of
 from zcloud.domain.compute.machine import reachable
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.volume import Volume, VolumeState
-from zcloud.domain.storage.volume_room import claim_size
+from zcloud.domain.storage.volume_room import claim_size, must_serve
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow
@@ -51,6 +51,7 @@ class ResizeVolume(Workflow, name="resize_volume", version=1, title="resize volu
         volume = await unit.get(Volume, job.args["volume_uuid"])
         (await files(unit, volume)).must_be(volume, "resized", VolumeState.READY)
         await must_work_on(unit, volume, job)
+        await must_serve(unit, volume, "resized")
         it = await vm_of(unit, volume)
         if it is not None:
             it.status.must_allow("resize a volume of", ALLOWED["attach_volume"])

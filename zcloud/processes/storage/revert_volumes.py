@@ -10,7 +10,7 @@ from zcloud.domain.compute.vm_instance import DesiredState, VmInstance
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.snapshots import Chained, chained, facts_of, reverted
 from zcloud.domain.storage.volume import VolumeState
-from zcloud.domain.storage.volume_room import claim_size
+from zcloud.domain.storage.volume_room import claim_size, must_serve
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.job import Job
@@ -77,6 +77,7 @@ class RevertVolumes(Workflow, name="revert_volumes", version=1, title="revert"):
     async def begin(self, unit: Unit, job: Job) -> None:
         for it, uuid in await pairs(unit, job):
             await must_work_on(unit, it.volume, job)
+            await must_serve(unit, it.volume, "reverted")
             vm = await vm_of(unit, it.volume)
             if vm is not None:
                 vm.status.must_allow("revert a volume of", ALLOWED["revert"])
