@@ -43,7 +43,7 @@ class Cluster:
         if self.table is not None:
             instance = RandomIds().new()
             self._shared = SharedLeases(self.table, self.name, instance, facts, seconds or LEASE_SECONDS)
-        self.leases: Leases = self._shared or SoleOwner()
+        self.leases: Leases = self._shared or SoleOwner(self.name)
         self._now = SystemClock().now
         self._started = 0
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from zcloud.kernel import event as events
 from zcloud.kernel.aggregate import Aggregate
 from zcloud.kernel.clock import Clock, SystemClock
-from zcloud.kernel.context import Context
+from zcloud.kernel.context import Context, by_node
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.ids import Ids, RandomIds
 from zcloud.kernel.leases import Leases, SoleOwner
@@ -85,6 +85,11 @@ class Cloud:
         self._cache[stream] = None
 
     # -- deciding
+
+    def by_itself(self, origin: str, reason: str = "") -> Context:
+        """For what this node decides without having been asked: a first cause."""
+        actor = by_node(self.leases.name)
+        return Context(actor=actor, origin=origin, reason=reason, correlation_id=self.ids.new())
 
     async def decide(
         self,

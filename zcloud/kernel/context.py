@@ -18,6 +18,11 @@ class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
 SYSTEM = Actor(account_name="system", is_admin=True)
 
 
+def by_node(name: str) -> Actor:
+    """The system, on the node of this name: whoever asks why is told who saw it."""
+    return msgspec.structs.replace(SYSTEM, source=f"node:{name}") if name else SYSTEM
+
+
 class Context(msgspec.Struct, frozen=True):
     """One call or one turn of a process.
 

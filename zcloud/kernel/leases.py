@@ -126,6 +126,10 @@ class Leases(ABC):
 class SoleOwner(Leases):
     """One node owns all."""
 
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self.name = name
+
     def epoch_of(self, part: int) -> int | None:  # noqa: ARG002 - the same for all
         return 0
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.operations.settings import known
 from zcloud.kernel.cloud import Cloud
-from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 
@@ -58,8 +57,7 @@ class Watch:
 
     async def decide(self, reason: str, body: Callable[[Unit], Awaitable[Any]]) -> None:
         """Let the system decide something, for a reason that the audit shows."""
-        context = Context(actor=SYSTEM, origin=self.name, reason=reason, correlation_id=self.cloud.ids.new())
-        await self.cloud.decide(context, body)
+        await self.cloud.decide(self.cloud.by_itself(self.name, reason), body)
 
     def _on_committed(self, records: list[Record]) -> None:
         uuid = known(*self.interval).uuid

@@ -16,7 +16,6 @@ from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import AT_REST, INTERMEDIATE, VmState
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.cloud import Cloud
-from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.job import Job, JobQueue
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
@@ -56,7 +55,7 @@ async def host_lost(unit: Unit, host: Host, reason: str) -> None:
 async def host_seen(cloud: Cloud, host: Host, inventory: HostInventory) -> None:
     """What a host's agent sent by itself."""
     seen = {vm.vm_instance_uuid: VmState(vm.state) for vm in inventory.vms}
-    context = Context(actor=SYSTEM, origin="vm_sync", correlation_id=cloud.ids.new())
+    context = cloud.by_itself("vm_sync")
     await cloud.decide(context, lambda unit: compare(unit, host.uuid, seen, complete=inventory.complete))
 
 

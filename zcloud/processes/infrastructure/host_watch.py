@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.cloud import Cloud
-from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import JobQueue
 from zcloud.kernel.record import Record
@@ -168,8 +167,7 @@ class HostWatch:
     # -- what becomes of it
 
     async def _decide(self, reason: str, body: Callable[[Unit], Coroutine[Any, Any, None]]) -> None:
-        context = Context(actor=SYSTEM, origin="host_watch", reason=reason, correlation_id=self.cloud.ids.new())
-        await self.cloud.decide(context, body)
+        await self.cloud.decide(self.cloud.by_itself("host_watch", reason), body)
 
     async def _connect(self, host_uuid: str) -> None:
         async def connect(unit: Unit) -> None:
