@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.api.compute.ground import Ground, on_ground
 from tests.support.cloud import ServerProcess
 from zcloud.cli.main import main
 
@@ -74,36 +72,6 @@ def test_why_leads_to_a_person_and_what_was_said_and_diff_says_what_became(cli: 
     assert "a time is expected" in cli("diff", zone, "--from", "yesterday", status=2)
     assert "must not lie in the future" in cli("diff", zone, "--from", "2999-01-01", status=1)
     assert "NOT_FOUND" in cli("why", "f" * 32, status=1)
-
-
-def test_why_a_machine_is_stopped_and_why_nobody_knows_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    async def body(here: Ground) -> None:
-        monkeypatch.setenv("ZCLOUD_SERVER", here.api.node.address)
-        monkeypatch.setenv("ZCLOUD_TOKEN", here.api.token)
-
-        async def why(uuid: str) -> list[str]:
-            capsys.readouterr()
-            assert await asyncio.to_thread(main, ["why", uuid]) == 0
-            return str(capsys.readouterr().out).splitlines()
-
-        vm, other = (await here.create()).uuid, (await here.create(name="other")).uuid
-        await here.api.done("StopVmInstance", {"zcloud-reason": "night"}, uuid=vm)
-        said = await why(vm)
-        assert said[0].startswith('vm instance "web": state is Stopped since ')
-        assert 'job "stop VM web"' in said[1]
-        assert said[2].endswith(': "night"')
-        assert "with StopVmInstance" in said[2]
-        await here.fleet.stop()
-        await here.becomes(other, "UNKNOWN")
-        said = await why(other)
-        assert said[0].startswith('vm instance "other": state is Unknown since ')
-        assert "because of the watch over the hosts" in said[-1]
-
-    on_ground(tmp_path / "data", body)
 
 
 def test_what_is_watched_is_printed(cli: Any, server: ServerProcess) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from zcloud.cli import catalog, output, session
+from zcloud.cli.causes import Link, Story, earlier_decisions, facts, first_cause
 from zcloud.cli.client import Client
 from zcloud.cli.errors import OK, CliError
 from zcloud.cli.failures import CallError, printable
@@ -13,21 +13,9 @@ from zcloud.cli.past import first_event, history, parser, plain_value, value, wh
 
 # What people ask for when they name no field, the first that ever changed.
 USUAL = ("state", "status")
-# Parts of the system that decide by themselves, as people know them.
-SYSTEM = {
-    "vm_sync": "a report of its host",
-    "host_watch": "the watch over the hosts",
-    "first_start": "the first start of this cloud",
-}
 LONGEST_CHAIN = 16
-
-
-@dataclass(frozen=True)
-class Link:
-    """One cause, in plain words and for programs."""
-
-    text: str
-    facts: dict[str, Any]
+# States that only say that nobody knows: what came after them has a cause before them.
+UNKNOWN = "Unknown"
 
 
 def main(argv: list[str]) -> int:
@@ -36,9 +24,11 @@ def main(argv: list[str]) -> int:
     made.add_argument("field", nargs="?", help="of the inventory; the state when absent")
     options = made.parse_args(argv)
     with Client(session.server_address(options.server)) as client:
-        events = list(history(client, options.uuid))
-        event, field = _newest(events, options.field)
-        chain = [_what(events, event, field), *_causes(client, events, event)]
+        story = Story(client, list(history(client, options.uuid)))
+        event, field = _newest(story.events, options.field)
+        chain = [_what(story.events, event, field), *_causes(story, event), *_before(story, event, field)]
+        # Who asked for it has said why; of what the system did, people's decisions may say more.
+        chain += earlier_decisions(story, event) if chain[-1].facts.keys() & {"node", "scheduler_uuid"} else []
     if options.output == "table":
         print("\n".join(("  " if n else "") + link.text for n, link in enumerate(chain)))
     else:
@@ -68,26 +58,37 @@ def _what(events: list[Any], event: Any, field: str) -> Link:
     was = "" if before is None else f" (before: {value(before)})"
     return Link(
         f"{words(event.resource_kind)} {name}: {now} since {when(event.time)}{'' if gone else was}",
-        {"uuid": event.resource_uuid, "field": field, "before": before, "after": after, **_facts(event)},
+        {"uuid": event.resource_uuid, "field": field, "before": before, "after": after, **facts(event)},
     )
 
 
-def _causes(client: Client, events: list[Any], event: Any) -> list[Link]:
+def _causes(story: Story, event: Any) -> list[Link]:
     chain: list[Link] = []
     at = event
     while at.job_uuid and len(chain) < LONGEST_CHAIN:
-        step = _step(events, at) if at is event else ""
-        chain.append(_job(client, at.job_uuid, step))
+        step = _step(story.events, at) if at is event else ""
+        chain.append(_job(story.client, at.job_uuid, step))
         try:
-            began = first_event(client, at.job_uuid)
+            began = first_event(story.client, at.job_uuid)
         except CallError:  # the job is another account's
             break
         if began.job_uuid == at.job_uuid:
             at = began
             break
         at = began
-    chain.append(_end(at))
-    return chain
+    return [*chain, *first_cause(story, event, at)]
+
+
+def _before(story: Story, event: Any, field: str) -> list[Link]:
+    """Stopped, but before that nobody knew: why nobody did."""
+    change = next(c for c in event.changes if c.field == field)
+    if plain_value(change.before) != UNKNOWN:
+        return []
+    for earlier in reversed(story.before(event)):
+        if any(c.field == field and plain_value(c.after) == UNKNOWN for c in earlier.changes):
+            since = Link(f"before that {words(field)} was {UNKNOWN} since {when(earlier.time)}", facts(earlier))
+            return [since, *_causes(story, earlier)]
+    return []
 
 
 def _step(events: list[Any], event: Any) -> str:
@@ -108,27 +109,5 @@ def _job(client: Client, uuid: str, step: str) -> Link:
             raise
         return Link(f"{by} {uuid}", {"job_uuid": uuid, "step": step})
     error_text = f", which failed: {printable(job.error)}" if job.error else ""
-    facts = {"job_uuid": uuid, "job": job.name, "workflow": job.workflow, "step": step, "error": job.error}
-    return Link(f'{by} "{printable(job.name or job.workflow)}" ({uuid}){error_text}', facts)
-
-
-def _end(event: Any) -> Link:
-    said = f': "{printable(event.reason)}"' if event.reason else ""
-    if event.actor.account_uuid:
-        where = f" from {printable(event.actor.source)}" if event.actor.source else ""
-        who = printable(event.actor.account_name or event.actor.account_uuid)
-        return Link(f"asked for by {who}{where} with {event.origin} at {when(event.time)}{said}", _facts(event))
-    origin = SYSTEM.get(event.origin, f"the system ({words(event.origin)})" if event.origin else "the system")
-    return Link(f"because of {origin} at {when(event.time)}{said}", _facts(event))
-
-
-def _facts(event: Any) -> dict[str, Any]:
-    return {
-        "type": event.type,
-        "time": event.time.ToJsonString(),
-        "account_name": event.actor.account_name,
-        "source": event.actor.source,
-        "origin": event.origin,
-        "reason": event.reason,
-        "position": event.position,
-    }
+    told = {"job_uuid": uuid, "job": job.name, "workflow": job.workflow, "step": step, "error": job.error}
+    return Link(f'{by} "{printable(job.name or job.workflow)}" ({uuid}){error_text}', told)
