@@ -17,7 +17,9 @@ from tests.faults.harness.lake import Lake
 from zcloud.domain.compute import machine
 from zcloud.domain.network import addresses
 from zcloud.kernel.job import Job, JobQueue
+from zcloud.kernel.leases import NotOwner, SharedLeases, partition_of
 from zcloud.kernel.runner import Runner
+from zcloud.kernel.store import postgres
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step
 from zcloud.processes.compute import start_steps
@@ -151,6 +153,15 @@ STORM: dict[str, Callable[[], Patch]] = {
 }
 
 
+def _no_epoch(self: SharedLeases, key: str) -> Any:
+    if self.epoch_of(partition_of(key)) is None:
+        raise NotOwner(key)
+
+
+OWNERS: dict[str, Callable[[], Patch]] = {
+    "a lease without epoch": patched(SharedLeases, "fence", _no_epoch),
+    "a log that asks for no epoch": patched(postgres, "_fences", lambda _batch: []),
+}
 NO_PROBE = patched(outcome, "_effect", _no_probe)
 LATE_ROWS = patched(Projector, "advance", _late_rows)
 
@@ -162,4 +173,4 @@ def mutated(patch: Callable[[], Patch]) -> Iterator[None]:
         yield
 
 
-__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "STORM", "mutated"]
+__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "mutated"]

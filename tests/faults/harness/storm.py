@@ -33,23 +33,23 @@ class Log:
     wrong: list[str] = field(default_factory=list)
 
 
-def storm(seed: int) -> Log:
-    """One run."""
+def storm(seed: int, late: float | None = None) -> Log:
+    """One run. late: how many of the messages are held up for long; by default the seed says."""
     log = Log(seed)
     chance = random.Random(seed)
     base = ground(chance.choice(("attached", "running", "running", "stopped")))
-    run_loop(_live(seed, log, base, chance))
+    run_loop(_live(seed, log, base, chance, late))
     return log
 
 
-async def _live(seed: int, log: Log, base: Run, chance: random.Random) -> None:
+async def _live(seed: int, log: Log, base: Run, chance: random.Random, late: float | None) -> None:
     weather = Weather(random.Random(seed + 1))
     run = Run(base, seed=seed, weather=weather)
     await run.start()
     assert await run.quiet(), f"seed {seed}: the ground does not come to rest"
     run.began = len(run.lake.records)
     begun = len(run.lake.records)
-    _gather_clouds(run, chance, weather, log)
+    _gather_clouds(run, chance, weather, log, late)
     asked: list[asyncio.Task[Any]] = []
     for number in range(chance.randint(4, 8)):
         asked.append(asyncio.ensure_future(_ask(run, random.Random(f"{seed}/{number}"), number, log)))
@@ -73,9 +73,10 @@ async def _live(seed: int, log: Log, base: Run, chance: random.Random) -> None:
         log.wrong.append(f"too little traffic: {log.tasks} tasks")
 
 
-def _gather_clouds(run: Run, chance: random.Random, weather: Weather, log: Log) -> None:
+def _gather_clouds(run: Run, chance: random.Random, weather: Weather, log: Log, late: float | None) -> None:
     weather.loss, weather.duplicates, weather.delay = 0.2, 0.3, 2.0
     weather.late = chance.choice((0.0, 0.05))
+    weather.late = weather.late if late is None else late
     weather.loss = 0.2 if not weather.late else 0.01
     run.latency = lambda: chance.random() * 0.02
     deadly = chance.choice((0.0, 0.01, 0.03))
