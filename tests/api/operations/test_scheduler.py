@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tests.api.compute.ground import refused
+from tests.api.compute.ground import Ground, on_ground, refused
 from tests.api.operations.scheduled import ended, in_seconds, job, on_node, runs, scheduler, stamp, state_of, turn, zone
 from tests.support.cloud import Api, until
 from zcloud.kernel.clock import SECOND
@@ -97,6 +97,40 @@ def test_an_outage_beyond_the_window_is_missed_and_said_so(tmp_path: Path) -> No
         assert [(p.total, p.missed) for p in report.periods] == [(1, 1)]
 
     on_node(tmp_path, body)
+
+
+def test_copies_are_made_up_for_within_a_day_and_other_actions_within_minutes(tmp_path: Path) -> None:
+    """SCH-02: unless somebody says how late a run may be."""
+
+    async def body(here: Ground) -> None:
+        api, clock = here.api, turn(here.api)
+        volume = (await here.create()).root_volume_uuid
+        copies = {"type": "volume_snapshot", "action": "", "arguments": "", "reserved_snapshots": 2}
+
+        async def late(hours: float, **fields: Any) -> dict[str, str]:
+            made = await scheduler(api, start_time=in_seconds(api, 30), **fields)
+            attached = {"scheduler_uuids": [made.uuid]}
+            jobs = {(await job(api, volume, **copies, **attached)).uuid: "copy"}
+            jobs[(await job(api, here.zone, **attached)).uuid] = "other"
+            clock.turned += 3600 * hours
+            # Sessions do not last as long.
+            password = (api.node.directory / "admin-password").read_text().strip()
+            api.token = (await Api(api.node, api.channel).logged_in("admin", password)).token
+            found = await ended(api, 2, f'scheduler_uuid = "{made.uuid}"')
+            assert state_of(await get(api, made.uuid)) == "COMPLETED"
+            missed = [run for run in found if state_of(run) == "MISSED"]
+            assert all(run.missed_count == 1 and run.reason == "MISSED" for run in missed)
+            return {jobs[run.scheduler_job_uuid]: state_of(run) for run in found}
+
+        assert await late(23) == {"copy": "SUCCEEDED", "other": "MISSED"}
+        assert await late(25) == {"copy": "MISSED", "other": "MISSED"}
+        assert await late(2, catch_up_window=600) == {"copy": "MISSED", "other": "MISSED"}
+        made = await scheduler(api, interval=60)
+        assert (made.catch_up_by_job, made.catch_up_window) == (True, 600)
+        said = await api.call("UpdateScheduler", uuid=made.uuid, catch_up_window=600)
+        assert not said.inventory.catch_up_by_job
+
+    on_ground(tmp_path, body)
 
 
 def test_paused_and_disabled_schedulers_run_nothing_and_make_nothing_up(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ async def create_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
     """It plans at once; jobs are attached to it."""
     now = unit.cloud.clock.now()
     scheduler = await unit.new(Scheduler, request.resource_uuid)
-    scheduler.create(now, name=request.name, description=request.description, **_rule(call, request))
+    rule = {**_rule(call, request), "catch_up_by_job": not request.HasField("catch_up_window")}
+    scheduler.create(now, name=request.name, description=request.description, **rule)
     (await unit.companion(SchedulerClock, scheduler)).plan(scheduler, now)
     return scheduler
 
@@ -77,7 +78,10 @@ async def update_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
     scheduler = await unit.usable(Scheduler, request.uuid)
     given = arguments(call, request)
     scheduler.update(**{name: given[name] for name in ("name", "description") if name in given})
-    if scheduler.change_rule(now, **_rule(call, request)):
+    rule = _rule(call, request)
+    if request.HasField("catch_up_window"):
+        rule["catch_up_by_job"] = False
+    if scheduler.change_rule(now, **rule):
         (await unit.companion(SchedulerClock, scheduler)).plan(scheduler, now)
     return scheduler
 

@@ -15,6 +15,8 @@ from zcloud.kernel.resource import Creation, Resource
 
 UTC = "UTC"
 CATCH_UP_SECONDS = 600
+# Snapshots and backups are worth making late.
+COPIES_CATCH_UP_SECONDS = 86_400
 
 
 class SchedulerType(enum.Enum):
@@ -60,6 +62,8 @@ class Scheduler(Resource, kind="scheduler"):
     jitter: int = 0
     overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
     catch_up_window: int = CATCH_UP_SECONDS
+    # Nobody has said how long: a day for jobs that make snapshots or backups, catch_up_window for others.
+    catch_up_by_job: bool = False
     pause_on_failure: bool = False
 
     class Created(Creation):
@@ -76,6 +80,7 @@ class Scheduler(Resource, kind="scheduler"):
         overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
         catch_up_window: int = CATCH_UP_SECONDS
         pause_on_failure: bool = False
+        catch_up_by_job: bool = False
 
     class RuleChanged(Event):
         """Another rule, whole."""
@@ -91,6 +96,7 @@ class Scheduler(Resource, kind="scheduler"):
         overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
         catch_up_window: int = CATCH_UP_SECONDS
         pause_on_failure: bool = False
+        catch_up_by_job: bool = False
 
     class StateChanged(Event):
         """Enabled, disabled, paused or completed, and why."""
@@ -102,6 +108,10 @@ class Scheduler(Resource, kind="scheduler"):
     def rule(self) -> Recurrence:
         """What its instants follow from."""
         return Recurrence(self.interval, self.cron, self.time_zone, self.start_time, self.stop_time)
+
+    def window(self, *, copies: bool) -> int:
+        """Seconds within which a run is made up for. copies: of a job that makes snapshots or backups."""
+        return COPIES_CATCH_UP_SECONDS if copies and self.catch_up_by_job else self.catch_up_window
 
     def create(self, now: int, *, name: str, description: str = "", **rule: Any) -> None:
         """rule: the fields of Created, as far as they are given."""

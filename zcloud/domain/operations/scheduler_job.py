@@ -36,6 +36,7 @@ ACTIONS = {
     JobType.IMAGE_BACKUP: "CreateBackupImageFromVmInstance",
 }
 SNAPSHOTS = ("CreateVolumeSnapshotGroup", "CreateVolumeSnapshot")
+COPIES = (*SNAPSHOTS, ACTIONS[JobType.IMAGE_BACKUP])
 
 
 class JobTarget(msgspec.Struct, frozen=True, omit_defaults=True):

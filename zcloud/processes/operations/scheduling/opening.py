@@ -13,7 +13,7 @@ from zcloud.domain.operations.scheduler import (
     SchedulerClock,
     SchedulerState,
 )
-from zcloud.domain.operations.scheduler_job import SchedulerJob, SchedulerJobRuns
+from zcloud.domain.operations.scheduler_job import COPIES, SchedulerJob, SchedulerJobRuns
 from zcloud.domain.operations.scheduler_occurrence import OccurrenceState, SchedulerOccurrence, Trigger
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.resource import State
@@ -37,15 +37,22 @@ async def fire(unit: Unit, scheduler: Scheduler, now: int) -> list[str]:
         await _miss(unit, scheduler, jobs, first, missed)
     if clock.due_date > now:
         return []
-    if now - clock.due_date > scheduler.catch_up_window * SECOND:
+    late = now - clock.due_date
+    in_time = [job for job in jobs if late <= _window(scheduler, job) * SECOND]
+    await _miss(unit, scheduler, [job for job in jobs if job not in in_time], instant, 1)
+    if not in_time and late > scheduler.catch_up_window * SECOND:
         clock.miss(scheduler, instant, 1, next_after(scheduler.rule, instant))
-        await _miss(unit, scheduler, jobs, instant, 1)
         return []
     opened = [
-        await open_occurrence(unit, scheduler, job, instant, Trigger.SCHEDULE, scheduler.overlap_policy) for job in jobs
+        await open_occurrence(unit, scheduler, job, instant, Trigger.SCHEDULE, scheduler.overlap_policy)
+        for job in in_time
     ]
-    clock.fire(scheduler, instant, counts=bool(jobs))
+    clock.fire(scheduler, instant, counts=bool(in_time))
     return [uuid for uuid in opened if uuid]
+
+
+def _window(scheduler: Scheduler, job: SchedulerJob) -> int:
+    return scheduler.window(copies=job.action in COPIES)
 
 
 async def enabled_jobs(unit: Unit, scheduler: Scheduler) -> list[SchedulerJob]:
@@ -58,8 +65,9 @@ async def enabled_jobs(unit: Unit, scheduler: Scheduler) -> list[SchedulerJob]:
 async def _miss(unit: Unit, scheduler: Scheduler, jobs: Iterable[SchedulerJob], first: int, number: int) -> None:
     """One occurrence for all of them: after a long outage there would be too many to be read."""
     passed = "a planned moment" if number == 1 else f"{number} planned moments"
-    words = f"{passed} passed while nobody was there; catch_up_window is {scheduler.catch_up_window} s, for one run"
     for job in jobs:
+        window = _window(scheduler, job)
+        words = f"{passed} passed while nobody was there; catch_up_window is {window} s, for one run"
         occurrence = await _new(unit, scheduler, job, first, Trigger.SCHEDULE)
         if occurrence is not None:
             occurrence.end(OccurrenceState.MISSED, "MISSED", words, number)
