@@ -239,6 +239,45 @@ def test_snapshots_come_by_schedule_and_the_newest_are_kept(tmp_path: Path) -> N
     on_ground(tmp_path, body)
 
 
+def test_all_volumes_of_a_vm_at_once_and_a_reboot_in_its_turn(tmp_path: Path) -> None:
+    """SCH-05, SNP-07: the newest groups are kept, and their snapshots with them; the guest is really started anew."""
+
+    async def body(here: Ground) -> None:
+        api = here.api
+        vm = (await here.create()).uuid
+        where = {"disk_size": 1 << 30, "primary_storage_uuid": here.storage}
+        data = await api.done("CreateDataVolume", name="data", **where)
+        await api.done("AttachDataVolumeToVm", volume_uuid=data.inventory.uuid, vm_instance_uuid=vm)
+        made = await scheduler(api, **RARELY)
+        fields = {"action": "", "arguments": "", "scheduler_uuids": [made.uuid]}
+        groups = await job(api, vm, type="vm_snapshot", name="groups", reserved_snapshots=1, **fields)
+        assert (groups.action, groups.target_kind) == ("CreateVolumeSnapshotGroup", "vm_instance")
+        made_uuids = []
+        for _ in range(2):
+            run = await becomes(api, await run_now(api, made.uuid), "SUCCEEDED", "FAILED")
+            assert targets(run) == [("SUCCEEDED", "")], run
+            made_uuids.append(run.targets[0].made_uuid)
+
+        async def settled() -> list[Any]:
+            found = (await api.call("QueryVolumeSnapshotGroup")).inventories
+            return list(found) if [group.uuid for group in found] == made_uuids[1:] else []
+
+        (kept,) = await until(settled)
+        assert kept.vm_instance_uuid == vm
+        taken = (await api.call("QueryVolumeSnapshot")).inventories
+        root = (await here.vm(vm)).root_volume_uuid
+        assert {s.volume_uuid for s in taken} == {root, data.inventory.uuid}
+        off = await job(api, vm, type="reboot_vm", name="reboots", **fields)
+        run = await becomes(api, await run_now(api, made.uuid, scheduler_job_uuids=[off.uuid]), "SUCCEEDED", "FAILED")
+        assert targets(run) == [("SUCCEEDED", "")], run
+        told = (await api.call("GetHistory", resource_uuid=vm)).events
+        states = [e.type for e in told if e.correlation_id == run.uuid and e.resource_kind == "vm_instance"]
+        assert await here.state(vm) == "RUNNING"
+        assert any("Reboot" in name or "Stopp" in name for name in states), states
+
+    on_ground(tmp_path, body)
+
+
 class Gate:
     """Calls of jobs wait until it is opened."""
 
