@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.domain.storage.ground import GIB, Ground, events, run
-from zcloud.domain.storage import allocation
+from zcloud.domain.operations.resource_config import ResourceConfig
+from zcloud.domain.operations.settings import known, percent_of
+from zcloud.domain.storage import allocation, over_provisioning
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.primary_storage import PrimaryStorageStatus
 from zcloud.domain.storage.status import Status
@@ -21,6 +23,8 @@ def agree(ground: Ground, storage: object, *hosts: object) -> None:
     capacity = ground.capacity(storage)  # type: ignore[arg-type]
     shares = [s for h in hosts if (s := ground.books(h).shares.get(storage.uuid)) is not None]  # type: ignore
     assert capacity.allocated == sum(share.claimed for share in shares)
+    for percent in (100, 1_000_000_000):  # with the latter what volumes claim is next to nothing
+        assert abs(capacity.used(percent) - sum(share.used(percent) for share in shares)) <= len(shares)
     assert capacity.total_capacity == sum(share.total for share in shares)
     assert 0 <= capacity.available_capacity <= capacity.total_capacity
 
@@ -180,3 +184,55 @@ def test_the_books_agree_whatever_happens(steps: list[tuple[str, int, str, int]]
         except Refused:
             assert what == "claim"
         agree(ground, storage, *hosts)
+
+
+def test_what_is_over_provisioned_and_what_is_not() -> None:
+    """Volumes count by their share, in sums and in what is physically free; what is written as it is, in full."""
+    ground = Ground()
+    host = ground.host()
+    storage = ground.primary(host, total=101 * GIB)
+    run(allocation.claim(ground.unit, storage, host, VOLUMES[0], 60 * GIB))
+    run(allocation.claim(ground.unit, storage, host, "export/x", 10 * GIB))
+    assert run(allocation.lacks(ground.unit, storage, host, 30 * GIB)) == ""
+    assert run(allocation.lacks(ground.unit, storage, host, 30 * GIB + 1)) != ""
+
+    key = known(*over_provisioning.RATIO)
+    own = run(ground.unit.new(ResourceConfig, ResourceConfig.uuid_of(key, storage.uuid)))
+    own.create(key, "1.5", "primary_storage", storage.uuid)
+    run(allocation.measured(ground.unit, storage, host, 101 * GIB, 101 * GIB - GIB))
+    run(allocation.measured(ground.unit, storage, host, 101 * GIB, 101 * GIB))
+    capacity = ground.capacity(storage)
+    assert events(capacity).count("Overprovisioned") == 1
+    assert (capacity.total_capacity, capacity.available_capacity) == (101 * GIB, 51 * GIB)
+    assert run(allocation.lacks(ground.unit, storage, host, 75 * GIB)) == ""
+    assert run(allocation.lacks(ground.unit, storage, host, 75 * GIB + 1)) != ""
+    assert run(allocation.lacks(ground.unit, storage, host, 30 * GIB, real=30 * GIB)) == ""
+    assert run(allocation.lacks(ground.unit, storage, host, 30 * GIB, real=30 * GIB + 1)) != ""
+    run(allocation.claim(ground.unit, storage, host, "export/y", 20 * GIB))
+    run(allocation.claim(ground.unit, storage, host, VOLUMES[1], 45 * GIB))
+    assert capacity.available_capacity == GIB
+    # since it was measured as much was claimed as is physically free
+    run(allocation.release(ground.unit, storage, host, VOLUMES[0]))
+    run(allocation.release(ground.unit, storage, host, "export/x"))
+    run(allocation.measured(ground.unit, storage, host, 101 * GIB, 21 * GIB))
+    run(allocation.claim(ground.unit, storage, host, VOLUMES[2], 15 * GIB))
+    assert run(allocation.lacks(ground.unit, storage, host, 15 * GIB)) == ""
+    assert "physically free" in run(allocation.lacks(ground.unit, storage, host, 15 * GIB + 1))
+    agree(ground, storage, host)
+    run(allocation.forget(ground.unit, storage, host))
+    assert (capacity.used(100), capacity.used(150)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"),
+    [("1", 100), ("1.5", 150), ("2.25", 225), ("1000", 100_000), ("0.99", 0), ("1000.01", 0), ("1.555", 0), ("x", 0)],
+)
+def test_ratios(text: str, percent: int) -> None:
+    key = known(*over_provisioning.RATIO)
+    if percent:
+        key.must_take(text)
+        assert percent_of(text) == percent
+    else:
+        with pytest.raises(Refused) as refused:
+            key.must_take(text)
+        assert refused.value.code is Code.INVALID_ARGUMENT

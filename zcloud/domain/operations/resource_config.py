@@ -23,6 +23,7 @@ LEVELS: dict[tuple[str, str], tuple[str, ...]] = {
     ("volume", "expungePeriod"): ("volume", "zone"),
     ("host", "cpu.overProvisioning.ratio"): ("host", "cluster", "zone"),
     ("primaryStorage", "reservedCapacity"): ("primary_storage", "zone"),
+    ("primaryStorage", "overProvisioning.ratio"): ("primary_storage", "zone"),
     ("backupStorage", "reservedCapacity"): ("backup_storage",),
 }
 

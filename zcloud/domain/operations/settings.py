@@ -59,6 +59,22 @@ def _one_of(*words: str) -> Check:
     return Validator(kind, right, lambda text: "" if text in words else right)
 
 
+def _check_ratio(text: str) -> str:
+    good = _RATIO.fullmatch(text) and 100 <= percent_of(text) <= 100_000
+    return "" if good else _RATIOS
+
+
+_RATIO = re.compile(r"[0-9]{1,4}(\.[0-9]{1,2})?", re.ASCII)
+_RATIOS = "a number from 1 to 1000 with at most two decimals, such as 1.5"
+_ratio = Validator("Decimal", _RATIOS, _check_ratio)
+
+
+def percent_of(ratio: str) -> int:
+    """1.5 -> 150."""
+    whole, _, parts = ratio.partition(".")
+    return int(whole) * 100 + int(parts.ljust(2, "0") or "0")
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """The parts of a comma separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -151,6 +167,13 @@ KNOWN: list[Setting] = [
         _SECONDS,
     ),
     Setting("primaryStorage", "reservedCapacity", "1G", "Bytes that volumes leave free on a primary storage.", _size),
+    Setting(
+        "primaryStorage",
+        "overProvisioning.ratio",
+        "1",
+        "Bytes of volumes given out for each byte of a primary storage, by their virtual size; on NFS it is always 1.",
+        _ratio,
+    ),
     Setting(
         "image",
         "deletionPolicy",

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting_bytes
+from zcloud.domain.storage import over_provisioning
+from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_cache import ImageCache
@@ -31,12 +33,19 @@ def image_key(image: Image) -> str:
 
 
 async def lacks(
-    unit: Unit, storage: PrimaryStorage, host: Host, size: int, image: Image | None = None, *, grows: bool = False
+    unit: Unit,
+    storage: PrimaryStorage,
+    host: Host,
+    size: int,
+    image: Image | None = None,
+    *,
+    real: int = 0,
+    grows: bool = False,
 ) -> str:
     """Why a volume of this virtual size cannot be made on the host; empty when it can.
 
-    image: what it is made from, which needs room as well as long as it is not cached there. grows: what lies there
-    already does, which a Disabled storage lets it.
+    image: what it is made from, which needs room as well as long as it is not cached there. real: bytes that are
+    written as they are, beside the volume. grows: what lies there already does, which a Disabled storage lets it.
     """
     if storage.state not in (GROWS if grows else TAKES_NEW):
         return f'primary storage "{storage.name}" is {storage.state.value}'
@@ -45,14 +54,15 @@ async def lacks(
     status = await unit.companion(PrimaryStorageStatus, storage)
     if status.status is not Status.CONNECTED:
         return f'primary storage "{storage.name}" is {status.status.value}'
-    wanted = size
+    percent = await over_provisioning.percent(unit, storage)
+    wanted = share_of(size, percent) + real
     if image is not None:
         wanted += await _cache_need(unit, storage, await image_keeper(unit, storage, host, image), image)
     books = await unit.companion(HostStorage, host)
     reserved = await setting_bytes(unit, "primaryStorage", "reservedCapacity", storage)
-    lack = books.lacks(storage.uuid, wanted, reserved)
+    lack = books.lacks(storage.uuid, wanted, reserved, percent)
     if storage.spans_hosts and not lack:  # what other hosts have claimed is missing here as well
-        lack = (await unit.companion(PrimaryStorageCapacity, storage)).lacks(wanted, reserved)
+        lack = (await unit.companion(PrimaryStorageCapacity, storage)).lacks(wanted, reserved, percent)
     return f'primary storage "{storage.name}": {lack}' if lack else ""
 
 
@@ -63,7 +73,8 @@ async def claim(unit: Unit, storage: PrimaryStorage, host: Host, key: str, size:
     if share is not None and share.claims.get(key) == size:
         return
     more = size - (share.claims.get(key, 0) if share is not None else 0)
-    lack = await lacks(unit, storage, host, more, grows=grows)
+    virtual, real = (more, 0) if is_volume(key) else (0, more)
+    lack = await lacks(unit, storage, host, virtual, real=real, grows=grows)
     if lack:
         text = f'host "{host.name}" has no room for it: {lack}'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
@@ -126,6 +137,7 @@ async def measured(unit: Unit, storage: PrimaryStorage, host: Host, total: int, 
     (await unit.companion(HostStorage, host)).measured(storage.uuid, total, available)
     capacity = await unit.companion(PrimaryStorageCapacity, storage)
     capacity.measured(host.uuid, total, available, shared=storage.spans_hosts)
+    capacity.overprovisioned(await over_provisioning.percent(unit, storage))
     (await unit.companion(PrimaryStorageStatus, storage)).connected()
 
 
@@ -186,7 +198,7 @@ async def _hand_over(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
         if other is None or share is None or storage.uuid not in (await unit.companion(HostStorage, other)).shares:
             continue
         for key in share.claims:
-            volume = await unit.find(Volume, key) if "/" not in key else None
+            volume = await unit.find(Volume, key) if is_volume(key) else None
             if volume is not None:
                 (await unit.companion(VolumeStatus, volume)).change_host(other.uuid)
         await move(unit, storage, host, other, share.claims)
@@ -201,7 +213,7 @@ async def volumes_on(unit: Unit, storage: PrimaryStorage, hosts: list[Host]) -> 
     found: list[str] = []
     for host in hosts:
         share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
-        found += [key for key in share.claims if "/" not in key] if share is not None else []
+        found += [key for key in share.claims if is_volume(key)] if share is not None else []
     return found
 
 

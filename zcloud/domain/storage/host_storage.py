@@ -6,22 +6,36 @@ from typing import Any
 
 import msgspec
 
+from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.event import Event
 
 
 class Share(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One primary storage on one host, in bytes. since: net claims since available was measured."""
+    """One primary storage on one host, in bytes. since: net claims since available was measured.
+
+    since_virtual: the part of these that is of volumes, by their virtual size.
+    """
 
     total: int
     available: int
     since: int = 0
     claims: dict[str, int] = {}
+    since_virtual: int = 0
 
     @property
     def claimed(self) -> int:
         """Sum of all claims."""
         return sum(self.claims.values())
+
+    def used(self, percent: int) -> int:
+        """Bytes that all claims take, at this over-provisioning."""
+        virtual = sum(size for key, size in self.claims.items() if is_volume(key))
+        return self.claimed - virtual + share_of(virtual, percent)
+
+    def used_since(self, percent: int) -> int:
+        """Bytes that will be taken beyond what was measured."""
+        return max(0, self.since - self.since_virtual + share_of(self.since_virtual, percent))
 
 
 class HostStorage(Companion, of="host", role="storage"):
@@ -102,16 +116,16 @@ class HostStorage(Companion, of="host", role="storage"):
         if share is None or (share.total, share.available, share.since) != (total, available, 0):
             self.trigger(self.Measured(primary_storage_uuid=primary_storage_uuid, total=total, available=available))
 
-    def lacks(self, primary_storage_uuid: str, size: int, reserved: int) -> str:
+    def lacks(self, primary_storage_uuid: str, size: int, reserved: int, percent: int = 100) -> str:
         """Why there is no room for this many bytes; empty when there is."""
         share = self.shares.get(primary_storage_uuid)
         if share is None:
             return "the storage was not prepared on this host yet; reconnect the host"
-        left = share.total - share.claimed - reserved
+        left = share.total - share.used(percent) - reserved
         if size > left:
             return f"{max(0, left)} bytes left beside the reserve of {reserved}, {size} wanted"
         # What was claimed since is not seen in the measure; what was claimed before it lies there, if it was written.
-        free = share.available - max(0, share.since) - reserved
+        free = share.available - share.used_since(percent) - reserved
         if size > free:
             return f"{max(0, free)} bytes physically free beside the reserve of {reserved}, {size} wanted"
         return ""
@@ -144,5 +158,6 @@ def _fold_claim(aggregate: Any, storage: str, key: str, size: int | None) -> Non
     claims = {k: bytes_ for k, bytes_ in share.claims.items() if k != key}
     if size is not None:
         claims[key] = size
-    new = Share(share.total, share.available, share.since + grown, claims)
+    virtual = share.since_virtual + (grown if is_volume(key) else 0)
+    new = Share(share.total, share.available, share.since + grown, claims, virtual)
     aggregate.shares = {**aggregate.shares, storage: new}

@@ -29,6 +29,7 @@ class NfsPrimaryStorage(PrimaryStorage, kind="nfs_primary_storage"):
     """What lies there is seen by all its hosts: a VM may run on any of them."""
 
     spans_hosts = True
+    overprovisions = False
 
     mount_options: str = ""
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
 from zcloud.domain.storage.status import StorageStatus
 from zcloud.kernel.aggregate import Companion
@@ -23,6 +24,8 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
     state_events = ("enable", "disable", "maintain")
     # Whether its hosts see the same files, so that a VM may run on any of them.
     spans_hosts: ClassVar[bool] = False
+    # Whether primaryStorage/overProvisioning.ratio is heeded.
+    overprovisions: ClassVar[bool] = True
 
     state: PrimaryStorageState = PrimaryStorageState.ENABLED
     state_before: PrimaryStorageState = PrimaryStorageState.ENABLED
@@ -128,6 +131,10 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
     hosts: dict[str, HostSpace] = {}  # noqa: RUF012 - replaced by folds
     allocated: int = 0
+    # By host, the part of it that volumes have claimed by their virtual size.
+    virtual: dict[str, int] = {}  # noqa: RUF012 - replaced by folds
+    # So much of the storage is given out to them.
+    percent: int = 100
     # What each host brings is one and the same.
     shared: bool = False
 
@@ -160,6 +167,7 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.hosts = {u: space for u, space in aggregate.hosts.items() if u != self.host_uuid}
+            aggregate.virtual = {u: size for u, size in aggregate.virtual.items() if u != self.host_uuid}
             aggregate.allocated -= self.freed
 
     class Allocated(Event):
@@ -171,6 +179,7 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.allocated += self.size
+            _fold_volume(aggregate, self.host_uuid, self.key, self.size)
 
     class Freed(Event):
         """It needs it no longer."""
@@ -181,16 +190,27 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.allocated -= self.size
+            _fold_volume(aggregate, self.host_uuid, self.key, -self.size)
+
+    class Overprovisioned(Event):
+        """So many percent of it are given out to volumes from now on."""
+
+        percent: int
 
     @property
     def total_capacity(self) -> int:
-        """Bytes that may be given out to volumes by their virtual size."""
+        """Bytes that there are to give out."""
         return self.total_physical_capacity
 
     @property
     def available_capacity(self) -> int:
-        """Bytes not given out."""
-        return max(0, self.total_capacity - self.allocated)
+        """Bytes not given out, volumes counted by their share of what is over-provisioned."""
+        return max(0, self.total_capacity - self.used(self.percent))
+
+    def used(self, percent: int) -> int:
+        """Bytes that are given out, at this over-provisioning."""
+        virtual = sum(self.virtual.values())
+        return self.allocated - virtual + share_of(virtual, percent)
 
     @property
     def total_physical_capacity(self) -> int:
@@ -210,9 +230,9 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         """Whether any host that has the storage is connected."""
         return any(space.reachable for space in self.hosts.values())
 
-    def lacks(self, size: int, reserved: int) -> str:
+    def lacks(self, size: int, reserved: int, percent: int = 100) -> str:
         """Why there is no room for this many bytes on the whole; empty when there is."""
-        left = self.total_capacity - self.allocated - reserved
+        left = self.total_capacity - self.used(percent) - reserved
         if size > left:
             return f"{max(0, left)} bytes left beside the reserve of {reserved}, {size} wanted"
         return ""
@@ -221,6 +241,11 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         """A host has said what it has; the same again is no event."""
         if self.hosts.get(host_uuid) != HostSpace(total, available):
             self.trigger(self.HostMeasured(host_uuid=host_uuid, total=total, available=available, shared=shared))
+
+    def overprovisioned(self, percent: int) -> None:
+        """What is claimed stays, also when that is more; the same is no event."""
+        if percent != self.percent:
+            self.trigger(self.Overprovisioned(percent=percent))
 
     def lost(self, host_uuid: str) -> None:
         """A host is not connected any more."""
@@ -231,3 +256,8 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         """A host is gone, or its cluster is detached."""
         if host_uuid in self.hosts or freed:
             self.trigger(self.HostForgotten(host_uuid=host_uuid, freed=freed))
+
+
+def _fold_volume(aggregate: Any, host_uuid: str, key: str, grown: int) -> None:
+    if is_volume(key):
+        aggregate.virtual = {**aggregate.virtual, host_uuid: aggregate.virtual.get(host_uuid, 0) + grown}

@@ -51,7 +51,7 @@ async def must_be_whole(unit: Unit, it: Chained) -> None:
     await must_serve(unit, it.volume, "captured in a snapshot")
     found = await where(unit, it.disk)
     lack = (
-        await allocation.lacks(unit, *found, it.disk.actual_size, grows=True)
+        await allocation.lacks(unit, *found, 0, real=it.disk.actual_size, grows=True)
         if found is not None
         else "its host is gone"
     )
