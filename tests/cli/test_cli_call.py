@@ -348,3 +348,11 @@ def test_the_kept_session_is_keyed_by_server(server: Any, zcloud: Any, home: Pat
     zcloud("QueryZone", "--server", server.address.replace("127.0.0.1", "localhost"))
     assert len(sessions(home)) == 2
     assert len(server.calls_of("LogInByAccount")) == 2
+
+
+def test_runs_that_were_begun_are_told_beside_the_scheduler(zcloud: Any, server: Any) -> None:
+    """SCH-12: what QuerySchedulerOccurrence is asked for next."""
+    server.say("RunSchedulerNow", inventory={"name": "nightly"}, occurrence_uuids=["a" * 32, "b" * 32])
+    ran = zcloud("RunSchedulerNow", f"uuid={'1' * 32}")
+    assert ran.out.endswith(f"\noccurrence_uuids\n  {'a' * 32}\n  {'b' * 32}\n")
+    assert "nightly" in ran.out

@@ -61,8 +61,16 @@ def _print_table(response: Message, columns: list[str]) -> None:
         _print_plan(answer.plan)
     elif _present(answer, "inventory"):
         print_one(answer.inventory)
+        _print_beside(answer)
     elif any(is_set(response, field) for field in fields):
         print_one(response)
+
+
+def _print_beside(answer: Any) -> None:
+    """What was made beside the resource: RunSchedulerNow opens occurrences, and people ask for them next."""
+    for field in answer.DESCRIPTOR.fields:
+        if field.is_repeated and field.name != "warnings" and (values := getattr(answer, field.name)):
+            print(f"\n{field.name}\n" + "\n".join(f"  {value}" for value in values))
 
 
 def _print_plan(plan: Any) -> None:
