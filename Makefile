@@ -18,7 +18,7 @@ run: ## a cloud with one virtual machine, until Ctrl-C (ARGS=--once ends by itse
 test: ## lint, then every test (ARGS go to pytest)
 	@tools/install.sh --test
 	@$(MAKE) --no-print-directory lint-installed
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 lint: install lint-installed ## style, types, import contracts, API rules
 

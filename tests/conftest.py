@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import pytest
 
@@ -11,12 +13,20 @@ from tests.support.postgres import PostgresCluster
 from zcloud.kernel import failpoint
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """What uses the machine itself, its bridges and its libvirt, is run by one process, one after the other."""
-    for item in items:
-        if item.get_closest_marker("real") is not None:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def is_real(path: str) -> bool:
+        return "pytest.mark.real" in (config.rootpath / path).read_text()
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "the machine" if is_real(nodeid.partition("::")[0]) else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
