@@ -34,7 +34,7 @@ class Log:
 
 
 def storm(seed: int, late: float | None = None) -> Log:
-    """One run. late: how many of the messages are held up for long; by default the seed says."""
+    """One run. late: so many of the messages are held up for long, and nothing else is wrong with them."""
     log = Log(seed)
     chance = random.Random(seed)
     base = ground(chance.choice(("attached", "running", "running", "stopped")))
@@ -76,8 +76,10 @@ async def _live(seed: int, log: Log, base: Run, chance: random.Random, late: flo
 def _gather_clouds(run: Run, chance: random.Random, weather: Weather, log: Log, late: float | None) -> None:
     weather.loss, weather.duplicates, weather.delay = 0.2, 0.3, 2.0
     weather.late = chance.choice((0.0, 0.05))
-    weather.late = weather.late if late is None else late
     weather.loss = 0.2 if not weather.late else 0.01
+    if late is not None:
+        # A copy in time, or a broken stream, would spare everybody what comes late.
+        weather.late, weather.loss, weather.duplicates = late, 0.0, 0.0
     run.latency = lambda: chance.random() * 0.02
     deadly = chance.choice((0.0, 0.01, 0.03))
     run.gate = lambda _moment: chance.random() < deadly
