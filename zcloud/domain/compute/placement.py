@@ -35,6 +35,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.storage_choice import best
 from zcloud.domain.storage.volume_room import must_serve
 from zcloud.kernel.errors import Reason, Refused, precondition
 from zcloud.kernel.resource import State
@@ -242,9 +243,9 @@ async def _image_faults(look: Unit, image: Image, hosts: Sequence[Candidate]) ->
 
 
 async def _storage_of(unit: Unit, need: Need, candidate: Candidate, host: Host) -> tuple[PrimaryStorage | None, str]:
-    """The storage with the most room that can take the volume on this host, or why none can."""
+    """The best storage, by the strategy, that can take the volume on this host, or why none can."""
     whys = []
-    best: tuple[int, PrimaryStorage] | None = None
+    able: list[PrimaryStorage] = []
     books = await unit.companion(HostStorage, host)
     for uuid in candidate.primary_storage_uuids:
         if need.primary_storage_uuid not in ("", uuid):
@@ -256,10 +257,11 @@ async def _storage_of(unit: Unit, need: Need, candidate: Candidate, host: Host) 
         share = books.shares.get(uuid)
         if why or share is None:
             whys.append(why or "it is not prepared on this host yet")
-        elif best is None or share.available > best[0]:
-            best = (share.available, storage)
-    if best is not None:
-        return best[1], ""
+        else:
+            able.append(storage)
+    chosen = await best(unit, host, able)
+    if chosen is not None:
+        return chosen, ""
     asked = need.primary_storage_uuid
     missing = f"primary storage {asked}, which was asked for, is not" if asked else "no primary storage is"
     return None, "; ".join(whys) or f"{missing} attached to its cluster"

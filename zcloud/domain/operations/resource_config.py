@@ -24,6 +24,8 @@ LEVELS: dict[tuple[str, str], tuple[str, ...]] = {
     ("host", "cpu.overProvisioning.ratio"): ("host", "cluster", "zone"),
     ("primaryStorage", "reservedCapacity"): ("primary_storage", "zone"),
     ("primaryStorage", "overProvisioning.ratio"): ("primary_storage", "zone"),
+    ("primaryStorage", "allocatorStrategy"): ("cluster", "zone"),
+    ("primaryStorage", "priority"): ("primary_storage",),
     ("backupStorage", "reservedCapacity"): ("backup_storage",),
 }
 

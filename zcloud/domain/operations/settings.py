@@ -169,6 +169,20 @@ KNOWN: list[Setting] = [
     Setting("primaryStorage", "reservedCapacity", "1G", "Bytes that volumes leave free on a primary storage.", _size),
     Setting(
         "primaryStorage",
+        "allocatorStrategy",
+        "Default",
+        "Where a volume goes that several storages can take: Default the one with most bytes physically free.",
+        _one_of("Default", "LeastVolume", "MaximumAvailableCapacity", "CustomOrder"),
+    ),
+    Setting(
+        "primaryStorage",
+        "priority",
+        "0",
+        "A storage's place where primaryStorage/allocatorStrategy is CustomOrder; the lowest comes first.",
+        _number(0, 1_000_000),
+    ),
+    Setting(
+        "primaryStorage",
         "overProvisioning.ratio",
         "1",
         "Bytes of volumes given out for each byte of a primary storage, by their virtual size; on NFS it is always 1.",

@@ -6,6 +6,7 @@ from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.storage_choice import best
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
@@ -24,10 +25,10 @@ async def place_on(unit: Unit, volume: Volume, storage: PrimaryStorage, host: Ho
 
 
 async def choose_storage(unit: Unit, host: Host, storages: tuple[str, ...], size: int) -> PrimaryStorage:
-    """Of these storages the one with the most room on the host. Raises RESOURCE_EXHAUSTED with each one's reason."""
+    """Of these storages the best by the strategy. Raises RESOURCE_EXHAUSTED with each one's reason."""
     books = await unit.companion(HostStorage, host)
     whys: list[str] = []
-    best: tuple[int, PrimaryStorage] | None = None
+    able: list[PrimaryStorage] = []
     for uuid in storages:
         storage = await unit.find(PrimaryStorage, uuid)
         share = books.shares.get(uuid)
@@ -36,19 +37,20 @@ async def choose_storage(unit: Unit, host: Host, storages: tuple[str, ...], size
         why = await allocation.lacks(unit, storage, host, size)
         if why or share is None:
             whys.append(why or f'primary storage "{storage.name}" is not prepared there yet')
-        elif best is None or share.available > best[0]:
-            best = (share.available, storage)
-    if best is None:
+        else:
+            able.append(storage)
+    chosen = await best(unit, host, able)
+    if chosen is None:
         reasons = "; ".join(whys) or "no primary storage is attached to its cluster"
         text = f'host "{host.name}" has no room for a volume of {size} bytes: {reasons}'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
-    return best[1]
+    return chosen
 
 
 async def choose_host(unit: Unit, storage: PrimaryStorage, size: int) -> Host:
     """Of the hosts of a storage the connected one with the most room there. Raises RESOURCE_EXHAUSTED."""
     whys: list[str] = []
-    best: tuple[int, Host] | None = None
+    roomiest: tuple[int, Host] | None = None
     for uuid in (await unit.companion(PrimaryStorageCapacity, storage)).hosts:
         host = await unit.find(Host, uuid)
         if host is None or host.deleting_job:
@@ -57,13 +59,13 @@ async def choose_host(unit: Unit, storage: PrimaryStorage, size: int) -> Host:
         room = (await unit.companion(HostStorage, host)).shares[storage.uuid].available
         if why:
             whys.append(f'host "{host.name}": {why}')
-        elif best is None or room > best[0]:
-            best = (room, host)
-    if best is None:
+        elif roomiest is None or room > roomiest[0]:
+            roomiest = (room, host)
+    if roomiest is None:
         reasons = "; ".join(whys[:10]) or "no host has it; attach it to a cluster with hosts"
         text = f'primary storage "{storage.name}" cannot take a volume of {size} bytes: {reasons}'
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
-    return best[1]
+    return roomiest[1]
 
 
 async def host_lacks(unit: Unit, storage: PrimaryStorage, host: Host, size: int) -> str:
