@@ -18,6 +18,8 @@ from zcloud.domain.storage.image import BootMode, Image, ImageFacts, MediaType, 
 from zcloud.domain.storage.image_copies import choose, must_have_room
 from zcloud.domain.storage.image_room import held_by
 from zcloud.domain.storage.snapshots import Chained, chained, facts_of, must_be_whole
+from zcloud.domain.storage.storage_matrix import must_match
+from zcloud.domain.storage.volume_room import where
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
@@ -86,7 +88,7 @@ async def _make(unit: Unit, request: Any, source: Source, media: MediaType, **mo
             zone_uuid=it.volume.zone_uuid,
             vm_instance_uuid=it.volume.vm_instance_uuid,
         )
-    storage = await _storage(unit, request, await held_by(unit, it, snapshot.uuid))
+    storage = await _storage(unit, request, it, await held_by(unit, it, snapshot.uuid))
     (await unit.companion(ImageFacts, image)).downloading(storage.uuid)
     (await unit.companion(BackupStorageCapacity, storage)).expect(image.uuid)
     (await unit.companion(BackupStorageLeftovers, storage)).clear(install_path(storage, image))
@@ -101,11 +103,15 @@ async def _make(unit: Unit, request: Any, source: Source, media: MediaType, **mo
     return image
 
 
-async def _storage(unit: Unit, request: Any, size: int) -> BackupStorage:
-    """The one that is named, else that with the most room (BS-31)."""
+async def _storage(unit: Unit, request: Any, it: Chained, size: int) -> BackupStorage:
+    """The one that is named, else that with the most room (BS-31), of a kind that goes with the volume's (PS-15)."""
+    found = await where(unit, it.disk)
+    source = found[0] if found is not None else None
     if not request.backup_storage_uuid:
-        return await choose(unit, await unit.port("views").where("backup_storage"), size)
+        return await choose(unit, await unit.port("views").where("backup_storage"), size, source)
     storage = await unit.usable(BackupStorage, request.backup_storage_uuid)
+    if source is not None:
+        must_match(source, storage)
     await must_have_room(unit, storage, size)
     return storage
 

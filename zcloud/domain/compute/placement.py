@@ -254,6 +254,8 @@ async def _storage_of(unit: Unit, need: Need, candidate: Candidate, host: Host) 
         if storage is None or storage.deleting_job:
             continue
         why = await allocation.lacks(unit, storage, host, need.size, need.image)
+        if not why and need.image is not None:
+            why = await _unfetchable(unit, need.image, storage, host)
         share = books.shares.get(uuid)
         if why or share is None:
             whys.append(why or "it is not prepared on this host yet")
@@ -265,3 +267,12 @@ async def _storage_of(unit: Unit, need: Need, candidate: Candidate, host: Host) 
     asked = need.primary_storage_uuid
     missing = f"primary storage {asked}, which was asked for, is not" if asked else "no primary storage is"
     return None, "; ".join(whys) or f"{missing} attached to its cluster"
+
+
+async def _unfetchable(unit: Unit, image: Image, storage: PrimaryStorage, host: Host) -> str:
+    """Why the image cannot be brought there: every copy lies on a kind that does not go with it (PS-15)."""
+    try:
+        await usable_copy(unit, image, host.zone_uuid, storage)
+    except Refused as refused:
+        return "" if await allocation.lies_in_cache(unit, storage, host, image) else refused.message
+    return ""

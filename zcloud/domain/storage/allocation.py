@@ -176,6 +176,12 @@ async def image_keeper(unit: Unit, storage: PrimaryStorage, host: Host, image: I
     return host
 
 
+async def lies_in_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> bool:
+    """The host need not fetch it."""
+    keeper = await image_keeper(unit, storage, host, image)
+    return (await unit.companion(ImageCache, keeper)).find(storage.uuid, image.cache_name) is not None
+
+
 async def move(unit: Unit, storage: PrimaryStorage, old: Host, new: Host, keys: Iterable[str]) -> None:
     """Let these claims be in another host's books, where both see the same files."""
     share = (await unit.companion(HostStorage, old)).shares.get(storage.uuid)

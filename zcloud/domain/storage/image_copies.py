@@ -11,12 +11,18 @@ from zcloud.domain.storage.backup_storage import (
     unusable,
 )
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus, must_be_usable
+from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.storage_matrix import mismatch
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.unit import Unit
 
 
-async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupStorage, str]:
+async def usable_copy(
+    unit: Unit, image: Image, zone_uuid: str, target: PrimaryStorage | None = None
+) -> tuple[BackupStorage, str]:
     """A backup storage of the zone that can give the image now, and the file's path there.
+
+    target: the primary storage that it is to come to, which is of a kind that goes with the backup storage's (PS-15).
 
     The image is Enabled and Ready. An image whose copies all lie on storages that are disabled, unreachable or of
     other zones cannot be used, unless it is cached (IMG-10). Raises FAILED_PRECONDITION.
@@ -31,6 +37,8 @@ async def usable_copy(unit: Unit, image: Image, zone_uuid: str) -> tuple[BackupS
         why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
         if not why and zone_uuid not in storage.attached_zone_uuids:
             why = f'backup storage "{storage.name}" is not attached to zone {zone_uuid}'
+        if not why and target is not None:
+            why = mismatch(target, storage)
         if not why:
             return storage, copy.install_path
         whys.append(why)
@@ -77,8 +85,11 @@ async def must_have_room(unit: Unit, storage: BackupStorage, size: int = 1) -> N
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text, backup_storage_uuid=storage.uuid)
 
 
-async def choose(unit: Unit, storages: list[str], size: int = 1) -> BackupStorage:
-    """The one with the most room among those that can take so many bytes (BS-31). Raises RESOURCE_EXHAUSTED."""
+async def choose(unit: Unit, storages: list[str], size: int = 1, source: PrimaryStorage | None = None) -> BackupStorage:
+    """The one with the most room among those that can take so many bytes (BS-31). Raises RESOURCE_EXHAUSTED.
+
+    source: the primary storage that they come from; not every kind goes with every other (PS-15).
+    """
     best: tuple[int, BackupStorage] | None = None
     whys = []
     for uuid in storages:
@@ -86,6 +97,8 @@ async def choose(unit: Unit, storages: list[str], size: int = 1) -> BackupStorag
         if storage is None or storage.deleting_job:
             continue
         why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
+        if not why and source is not None:
+            why = mismatch(source, storage)
         room = await room_on(unit, storage)
         if not why and room < size:
             why = f'backup storage "{storage.name}" is full: it has room for {room} bytes, {size} are needed'

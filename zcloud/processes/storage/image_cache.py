@@ -29,7 +29,7 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
     host = await allocation.image_keeper(unit, storage, await unit.get(Host, host_uuid), image)
     if (await unit.companion(ImageCache, host)).find(storage.uuid, image.cache_name) is not None:
         return None
-    source, path = await usable_copy(unit, image, host.zone_uuid)
+    source, path = await usable_copy(unit, image, host.zone_uuid, storage)
     facts = await unit.companion(ImageFacts, image)
     task = CacheImageTask(
         source_path=path,
