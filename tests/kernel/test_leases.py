@@ -136,3 +136,27 @@ def test_a_node_that_is_started_again_has_its_work_at_once_and_new_epochs() -> N
             await a.leases._beat()
 
     on_nodes(body)
+
+
+def test_how_wrong_this_machines_clock_is_for_certain() -> None:
+    """The way to the store and back is no difference of clocks (MN-02)."""
+
+    class Stamped(Table):
+        seen = 0
+
+        def beat(self, *values: Any, **how: Any) -> list[Member]:
+            found = super().beat(*values, **how)
+            return [Member(m.name, m.instance, m.alive, 0, self.seen, m.facts) for m in found]
+
+    async def body() -> None:
+        table, times = Stamped(), [0]
+        leases = SharedLeases(table, "a", "aa", dict, 10.0, lambda: 0.0, lambda: times.pop(0))  # type: ignore[arg-type]
+        for before, after, seen, ahead in (
+            (1000, 1400, 1200, 0), (1000, 1400, 9400, 8000), (1000, 1400, 400, -600), (1000, 1400, 0, -600),
+        ):  # fmt: skip
+            times[:], table.seen = [before, after], seen
+            await leases._beat(join=True)
+            assert leases.ahead == ahead
+
+    asyncio.run(body())
+    assert SoleOwner().ahead == 0

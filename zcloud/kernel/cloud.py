@@ -86,6 +86,10 @@ class Cloud:
 
     # -- deciding
 
+    def now(self) -> int:
+        """The time by the store's clock, which is the same for all nodes: by it they decide what is due."""
+        return self.clock.now() + self.leases.ahead
+
     def by_itself(self, origin: str, reason: str = "") -> Context:
         """For what this node decides without having been asked: a first cause."""
         actor = by_node(self.leases.name)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from zcloud.kernel.clock import SystemClock
 from zcloud.kernel.errors import Code, Reason, Refused
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class Leases(ABC):
     instance = ""
     # Whether others may be alive too.
     together = False
+    # By how many microseconds the store's clock is ahead of this machine's, as far as that is certain.
+    ahead = 0
 
     def __init__(self) -> None:
         self._listeners: list[Change] = []
@@ -149,11 +152,13 @@ class SharedLeases(Leases):
         facts: Callable[[], dict[str, Any]],
         seconds: float = LEASE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.instance, self.seconds = name, instance, seconds
         self.members: list[Member] = []
         self._table, self._facts, self._monotonic = table, facts, monotonic
+        self._clock = clock or SystemClock().now
         self._epochs: dict[int, int] = {}
         self._until = 0.0
         self._gone: list[Callable[[set[str]], None]] = []
@@ -206,9 +211,12 @@ class SharedLeases(Leases):
                 log.exception("the leases could not be renewed")
 
     async def _beat(self, *, join: bool = False) -> None:
-        began = self._monotonic()
+        began, before_it = self._monotonic(), self._clock()
         members = await asyncio.to_thread(
             self._table.beat, self.name, self.instance, self.seconds, self._facts(), join=join
+        )
+        self._compare_clocks(
+            before_it, self._clock(), next((m.seen for m in members if m.instance == self.instance), 0)
         )
         before = {m.instance for m in self.members if m.alive}
         self.members = members
@@ -224,6 +232,11 @@ class SharedLeases(Leases):
         if gone := before - living:
             for listener in self._gone:
                 listener(gone)
+
+    def _compare_clocks(self, before: int, after: int, seen: int) -> None:
+        """The store looked at its clock in between: what lies outside is not the way there and back, but its clock."""
+        if seen:
+            self.ahead = seen - min(max(seen, before), after)
 
     def _own(self, epochs: dict[int, int]) -> None:
         # A partition with another epoch was somebody else's in between.

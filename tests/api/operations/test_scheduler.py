@@ -82,6 +82,23 @@ def test_a_clock_that_goes_back_or_far_ahead_runs_nothing_twice(tmp_path: Path) 
     on_node(tmp_path, body)
 
 
+def test_the_stores_clock_says_what_is_due(tmp_path: Path) -> None:
+    """SCH-02: a node whose own clock is slow fires when the others would."""
+
+    async def body(api: Api) -> None:
+        made = await scheduler(api, interval=PERIOD)
+        await job(api, await zone(api), scheduler_uuids=[made.uuid])
+        await asyncio.sleep(0.2)
+        assert await runs(api) == []
+        api.node.cloud.leases.ahead = PERIOD * SECOND
+        (run,) = await ended(api, 1)
+        assert (state_of(run), run.planned_date) == ("SUCCEEDED", made.next_fire_date)
+        upcoming = (await api.call("CreateScheduler", name="next", interval=PERIOD)).inventory.next_fire_date
+        assert upcoming.ToMicroseconds() >= made.next_fire_date.ToMicroseconds() + PERIOD * SECOND
+
+    on_node(tmp_path, body)
+
+
 def test_an_outage_beyond_the_window_is_missed_and_said_so(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         clock = turn(api)

@@ -63,7 +63,7 @@ def _rule(call: Call, request: Any) -> dict[str, Any]:
 @command("CreateScheduler")
 async def create_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
     """It plans at once; jobs are attached to it."""
-    now = unit.cloud.clock.now()
+    now = unit.cloud.now()
     scheduler = await unit.new(Scheduler, request.resource_uuid)
     rule = {**_rule(call, request), "catch_up_by_job": not request.HasField("catch_up_window")}
     scheduler.create(now, name=request.name, description=request.description, **rule)
@@ -74,7 +74,7 @@ async def create_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
 @command("UpdateScheduler")
 async def update_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
     """Another rule holds from now on; runs that have begun go on."""
-    now = unit.cloud.clock.now()
+    now = unit.cloud.now()
     scheduler = await unit.usable(Scheduler, request.uuid)
     given = arguments(call, request)
     scheduler.update(**{name: given[name] for name in ("name", "description") if name in given})
@@ -112,7 +112,7 @@ async def resume_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
 
 async def _planned(unit: Unit, scheduler: Scheduler) -> Scheduler:
     if scheduler.pending:
-        (await unit.companion(SchedulerClock, scheduler)).plan(scheduler, unit.cloud.clock.now())
+        (await unit.companion(SchedulerClock, scheduler)).plan(scheduler, unit.cloud.now())
     return scheduler
 
 
@@ -129,7 +129,7 @@ async def delete_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
 async def preview_scheduler(call: Call, request: pb.PreviewSchedulerRequest) -> pb.PreviewSchedulerResponse:
     """The moments that would follow, in UTC and as the wall's clock shows them."""
     rules.check(request)
-    now = call.node.cloud.clock.now()
+    now = call.node.cloud.now()
     start = micros(request.from_time) if request.HasField("from_time") else now
     most = request.count or PREVIEWED
     if request.uuid:
@@ -157,7 +157,7 @@ async def run_scheduler_now(call: Call, unit: Unit, request: Any) -> pb.RunSched
     scheduler = await unit.usable(Scheduler, request.uuid)
     jobs = await _chosen(unit, scheduler, request)
     policy = _policy(request, scheduler.overlap_policy)
-    now = unit.cloud.clock.now()
+    now = unit.cloud.now()
     opened = [await open_occurrence(unit, scheduler, job, now, Trigger.NOW, policy) for job in jobs]
     return await _opened(call, unit, scheduler, opened)
 
@@ -166,7 +166,7 @@ async def run_scheduler_now(call: Call, unit: Unit, request: Any) -> pb.RunSched
 async def backfill_scheduler(call: Call, unit: Unit, request: Any) -> pb.BackfillSchedulerResponse:
     """Moments that were made up for before are left out."""
     scheduler = await unit.usable(Scheduler, request.uuid)
-    now = unit.cloud.clock.now()
+    now = unit.cloud.now()
     begin, end = micros(request.from_time), micros(request.to_time)
     if end > now:
         raise invalid("to_time", request.to_time.ToJsonString(), "must not lie in the future")

@@ -109,7 +109,7 @@ class Running:
             self.drive(uuid)
 
     def _in(self, seconds: float, uuid: str) -> None:
-        heapq.heappush(self._later, (self.cloud.clock.now() + int(seconds * SECOND), uuid))
+        heapq.heappush(self._later, (self.cloud.now() + int(seconds * SECOND), uuid))
 
     async def _run(self, uuid: str) -> None:
         try:
@@ -136,7 +136,7 @@ class Running:
     async def _call(self, occurrence: SchedulerOccurrence, target: OccurrenceTarget) -> None:
         if target.state is not TargetState.PENDING:
             return
-        if target.retry_date > self.cloud.clock.now():
+        if target.retry_date > self.cloud.now():
             return
         job = await self.cloud.load(occurrence.scheduler_job_uuid)
         if not await self._ready(occurrence, target) or not isinstance(job, SchedulerJob):
@@ -203,7 +203,7 @@ class Running:
             it.end_target(target.target_uuid, TargetState.FAILED, reason, error, called=called)
             return
         pause = min(job.retry_interval * 2 ** (made - 1), LONGEST_PAUSE)
-        date = self.cloud.clock.now() + pause * SECOND
+        date = self.cloud.now() + pause * SECOND
         it.put_off(target.target_uuid, date, reason, error, called=called)
 
     # -- all of them
@@ -227,7 +227,7 @@ class Running:
         for target in it.targets:
             if target.state is TargetState.PENDING:
                 heapq.heappush(self._later, (target.retry_date, it.uuid))
-        await close(unit, it, self.cloud.clock.now())
+        await close(unit, it, self.cloud.now())
 
     async def _decide(
         self, occurrence: SchedulerOccurrence, body: Callable[[Unit, SchedulerOccurrence], Awaitable[Any]]

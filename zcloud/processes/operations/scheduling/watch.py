@@ -89,7 +89,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
     async def _fire_for_ever(self) -> None:
         await self._try(self._load)
         while True:
-            now = self.cloud.clock.now()
+            now = self.cloud.now()
             self.running.wake(now)
             keys = self.due.take(now, AT_ONCE)
             await asyncio.gather(*(self._fire(key) for key in keys))
@@ -111,7 +111,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
     async def _rest(self) -> None:
         self._wake.clear()
         upcoming = self.due.next()
-        left = (upcoming - self.cloud.clock.now()) / SECOND if upcoming else LONGEST_WAIT
+        left = (upcoming - self.cloud.now()) / SECOND if upcoming else LONGEST_WAIT
         sleeping = asyncio.ensure_future(self.cloud.clock.sleep(min(max(left, 0.01), LONGEST_WAIT)))
         waking = asyncio.ensure_future(self._wake.wait())
         try:
@@ -121,7 +121,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
             waking.cancel()
 
     async def _fire(self, uuid: str) -> None:
-        again = self.cloud.clock.now() + int(LONGEST_WAIT * SECOND)
+        again = self.cloud.now() + int(LONGEST_WAIT * SECOND)
         if not self.cloud.leases.owns(uuid):
             self.due.put(uuid, again)  # until whose it is has fired it
             return
@@ -130,7 +130,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
             return
 
         async def body(unit: Unit) -> None:
-            await fire(unit, await unit.get(Scheduler, uuid), self.cloud.clock.now())
+            await fire(unit, await unit.get(Scheduler, uuid), self.cloud.now())
 
         try:
             failpoint.hit("scheduler.fire.before")
@@ -169,7 +169,7 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
         """Forget runs that ended longer ago than the setting says, and see to what was left behind."""
         await self.running.resume()
         days = int(await current(self.cloud, "scheduler", "history.days"))
-        before = self.cloud.clock.now() - days * DAY
+        before = self.cloud.now() - days * DAY
         for uuid in await self.cloud.ports["views"].earlier("scheduler_occurrence", "finish_date", before, FORGOTTEN):
 
             async def forget(unit: Unit, uuid: str = uuid) -> None:
