@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.api.compute.ground import GIB, Ground, on_ground, refused
+from zcloud.kernel.clock import SECOND
+from zcloud.kernel.context import Context
+from zcloud.kernel.unit import Unit
+from zcloud.processes.compute import vm_expunge
+from zcloud.processes.storage import expunge_volume
 
 
 async def change(here: Ground, event: str) -> Any:
@@ -26,12 +31,23 @@ async def outcome(here: Ground, rpc: str, **fields: Any) -> str:
     return str(job.error)
 
 
+async def expunged_later(here: Ground, expunge: Any, uuid: str) -> bool:
+    """Whether it would be, long after its time is over; nothing is written."""
+    cloud = here.api.node.cloud
+    unit = Unit(cloud, Context(), cloud.clock.now() + 10**9 * SECOND)
+    await expunge(unit, uuid)
+    return any(True for _ in unit.changed())
+
+
 def test_maintenance_stops_vms_and_keeps_files_as_they_are(tmp_path: Path) -> None:
     async def body(here: Ground) -> None:
         api, vm = here.api, await here.create()
         other = await here.create(name="other", strategy="create_stopped")
         made = await api.done("CreateDataVolume", name="free", disk_size=GIB, primary_storage_uuid=here.storage)
         data = made.inventory.uuid
+        made = await api.done("CreateDataVolume", name="binned", disk_size=GIB, primary_storage_uuid=here.storage)
+        binned = made.inventory.uuid
+        await api.call("DeleteDataVolume", uuid=binned)
         gone = (await here.create(name="gone", strategy="create_stopped")).uuid
         await api.done("DeleteVmInstance", uuid=gone)
 
@@ -60,8 +76,18 @@ def test_maintenance_stops_vms_and_keeps_files_as_they_are(tmp_path: Path) -> No
             assert "Maintenance" in await outcome(here, rpc, **fields), rpc
         assert set(here.host.world.volumes) == files
 
+        # what empties the recycle bins waits, and is not held up by what has to
+        assert not await expunged_later(here, vm_expunge.expunge, gone)
+        assert not await expunged_later(here, expunge_volume.expunge, binned)
+        await api.call("UpdateGlobalConfig", category="vm", name="deletionPolicy", value="Direct")
+        await api.done("DeleteVmInstance", uuid=other.uuid)
+        assert await here.state(other.uuid) == "DESTROYED"
+        await api.call("ResetGlobalConfig", category="vm", name="deletionPolicy")
+
         await change(here, "enable")
         assert await here.state(vm.uuid) == "STOPPED"
+        assert await expunged_later(here, vm_expunge.expunge, gone)
+        assert await expunged_later(here, expunge_volume.expunge, binned)
         await api.done("StartVmInstance", uuid=vm.uuid)
         await api.done("AttachDataVolumeToVm", volume_uuid=data, vm_instance_uuid=vm.uuid)
         await api.done("ExpungeVmInstance", uuid=gone)

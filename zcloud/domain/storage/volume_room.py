@@ -6,6 +6,7 @@ from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.primary_storage_state import SERVES
 from zcloud.domain.storage.storage_choice import best
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
@@ -85,10 +86,20 @@ async def where(unit: Unit, disk: VolumeStatus) -> tuple[PrimaryStorage, Host] |
 
 async def must_serve(unit: Unit, volume: Volume, what: str) -> None:
     """Refuses what touches the files of a volume while its storage is in maintenance. what: "expunged"."""
-    disk = await unit.companion(VolumeStatus, volume)
-    storage = await unit.find(PrimaryStorage, disk.primary_storage_uuid) if lies_somewhere(disk) else None
+    storage = await _storage_of(unit, volume)
     if storage is not None:
         storage.must_serve(f'volume "{volume.name}" cannot be {what}')
+
+
+async def is_served(unit: Unit, volume: Volume) -> bool:
+    """Nothing speaks against touching its files; for what can wait until the maintenance is over."""
+    storage = await _storage_of(unit, volume)
+    return storage is None or storage.state in SERVES
+
+
+async def _storage_of(unit: Unit, volume: Volume) -> PrimaryStorage | None:
+    disk = await unit.companion(VolumeStatus, volume)
+    return await unit.find(PrimaryStorage, disk.primary_storage_uuid) if lies_somewhere(disk) else None
 
 
 async def release_room(unit: Unit, volume: Volume) -> None:

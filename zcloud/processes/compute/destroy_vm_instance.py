@@ -8,7 +8,7 @@ from zcloud.domain.compute.machine import destroyed, forget, machine
 from zcloud.domain.compute.vm_state import ALLOWED, INTERMEDIATE, VmEvent, VmState
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
-from zcloud.domain.storage.volume_room import must_serve
+from zcloud.domain.storage.volume_room import is_served, must_serve
 from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
@@ -34,7 +34,7 @@ class DestroyVmInstance(Workflow, name="destroy_vm_instance", version=1, title="
             await forget(unit, it)
             return
         await destroyed(unit, it, stop_steps.owed(job, it.status))
-        if await setting(unit, "vm", "deletionPolicy", it.vm) == "Direct":
+        if await setting(unit, "vm", "deletionPolicy", it.vm) == "Direct" and await is_served(unit, it.volume):
             await submit(unit, "expunge_vm_instance", it.vm)
 
     async def fail(self, unit: Unit, job: Job) -> None:

@@ -6,6 +6,7 @@ from zcloud.domain.compute.machine import machine
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import VmState
 from zcloud.domain.operations.global_config import setting, setting_int
+from zcloud.domain.storage.volume_room import is_served
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.job import JobQueue
 from zcloud.kernel.unit import Unit
@@ -29,5 +30,6 @@ async def expunge(unit: Unit, uuid: str) -> None:
     it = await machine(unit, uuid)
     queue = await unit.companion(JobQueue, it.vm)
     over = it.status.destroyed_date + await setting_int(unit, "vm", "expungePeriod", vm) * SECOND
-    if it.status.state is VmState.DESTROYED and unit.now >= over and not queue.jobs and not it.vm.deleting_job:
+    due = it.status.state is VmState.DESTROYED and unit.now >= over and not queue.jobs and not it.vm.deleting_job
+    if due and await is_served(unit, it.volume):
         await submit(unit, "expunge_vm_instance", it.vm)

@@ -8,7 +8,7 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting, setting_int
 from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState
-from zcloud.domain.storage.volume_room import must_serve
+from zcloud.domain.storage.volume_room import is_served, must_serve
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.job import Job, JobQueue, StepState
@@ -73,7 +73,8 @@ async def expunge(unit: Unit, uuid: str) -> None:
     disk = await files(unit, volume)
     over = disk.deleted_date + await setting_int(unit, "volume", "expungePeriod", volume) * SECOND
     queue = await unit.companion(JobQueue, volume)
-    if disk.status is VolumeState.DELETED and unit.now >= over and not queue.jobs:
+    due = disk.status is VolumeState.DELETED and unit.now >= over and not queue.jobs
+    if due and await is_served(unit, volume):
         await submit(unit, "expunge_volume", volume)
 
 
