@@ -36,6 +36,7 @@ NO_UNDO = {
     "sweep": "removes what is nothing's any more",
     "drop_image_upload.discard": "deletes: what is gone stays gone",
     "clean_up_image_cache.collect": "deletes: what is gone stays gone",
+    "collect": "deletes: what is gone stays gone",
     "maintain_primary_storage.stop_vms": "what a user wanted to run is started by its user: it may be down for long",
     "drop_cached_image.remove": "deletes: what is gone stays gone",
     "stop_stray_vm_instance.stop": "what runs where it should not is stopped, whatever becomes of the job",

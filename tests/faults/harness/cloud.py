@@ -222,6 +222,10 @@ class Run:
 
         return str(await self._insist(decide))
 
+    async def decide(self, body: Callable[[Unit], Awaitable[Any]]) -> None:
+        """What no call asks for; the body must do no harm when it is done twice."""
+        await self._insist(lambda node: node.cloud.decide(Context(ADMIN, "harness"), body))
+
     async def _insist(self, ask: Callable[[FaultNode], Awaitable[Any]]) -> Any:
         while True:
             node = self.node

@@ -33,6 +33,8 @@ CLEAN = {
     "attach_l2_network",
     "create_vm_instance",
 }
+# What fails is tried again by itself when the host connects, which it does after a kill.
+AGAIN = {"collect_host_debt"}
 CACHES = {"cache", "cached_images", "shares", "allocated", "dhcp", "held"}
 
 
@@ -72,6 +74,8 @@ def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int
             continue  # the step sends nothing: it can neither fail nor is there a moment to cancel
         allowed = [o for f, o in outcomes.items() if f == fault or {f.kind, fault.kind} <= CANCELS]
         if fault.kind in CANCELS:
+            allowed.append(plain)
+        if scenario.workflow in AGAIN:
             allowed.append(plain)
         for commit in range(1, outcome.commits + 1):
             for moment in MOMENTS:

@@ -6,10 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents.simulator.world import Vm
+from agents.simulator.world import DhcpServer, Vm
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
+from zcloud.domain.infrastructure.host_debt import OwedItem, debt_uuid
+from zcloud.domain.network.l2_network import bridge_of
 from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.kernel.ids import derive
+from zcloud.kernel.unit import Unit
+from zcloud.processes.infrastructure.host_debt import owe
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 Act = Callable[[Run], Awaitable[str]]
@@ -86,6 +91,29 @@ async def dies(run: Run) -> str:
     host = next(h for h in run.hosts.values() if h.world.vms)
     host.world.vms.pop(uuid)
     return await run.submit("read_vm_instance", uuid, {"host_uuid": host.uuid, "reason": "it was said to be gone"})
+
+
+async def collects(run: Run) -> str:
+    """A guest, a DHCP server and a bridge of the past, which the host owes since it was away when they should go."""
+    vm, l3, l2 = (derive("of the past", kind) for kind in ("vm", "l3", "l2"))
+    host = run.hosts[run.names["host1"]]
+    host.world.vms[vm] = Vm(VmSpec(vm_instance_uuid=vm, name="past", memory_size=GIB), "Running")
+    host.world.bridges[bridge_of(l2)] = "eth9"
+    host.world.dhcp[l3] = DhcpServer(bridge_of(l2))
+    items = [
+        OwedItem("vm_instance", vm, reason="away"),
+        OwedItem("l3_network", l3, bridge_of(l2), reason="away"),
+        OwedItem("l2_network", l2, "eth9", reason="away"),
+    ]
+
+    async def body(unit: Unit) -> None:
+        for item in items:
+            await owe(unit, host.uuid, item)
+
+    await run.decide(body)
+    return await run.submit(
+        "collect_host_debt", host.uuid, {"debt": debt_uuid(host.uuid), "items": [list(i.key) for i in items]}
+    )
 
 
 _vm = {"uuid": "$vm"}
@@ -198,6 +226,7 @@ SCENARIOS = [
     Scenario("copy_volumes", "copy_vm_volumes", "with_data", calls(
         "CloneVmInstance", vm_instance_uuid="$vm", name="copy")),
     Scenario("migrate_vm", "migrate_vm", "on_shared", calls("MigrateVm", vm_instance_uuid="$vm")),
+    Scenario("collect_debt", "collect_host_debt", "running", collects),
     Scenario("read_vm", "read_vm_instance", "running", dies),
     Scenario("stop_stray_vm", "stop_stray_vm_instance", "destroyed", strays),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from zcloud.kernel.workflow import Step, SubJob, Task, Workflow
 from zcloud.processes.compute.destroy_vm_instance import DELETE_VOLUME
 from zcloud.processes.compute.hosts import must_reach
 from zcloud.processes.compute.stop_steps import STOP, given_up
+from zcloud.processes.infrastructure.host_debt import owe_files, owe_stop
 from zcloud.processes.network import dhcp
 from zcloud.processes.operations.deletion import REACTIONS, STEPS, on_delete
 
@@ -51,7 +52,12 @@ STEPS["vm_instance"] = (
 async def forget_vm(unit: Unit, vm: Resource) -> None:
     """Every book forgets it, and its volume goes with it."""
     assert isinstance(vm, VmInstance)
-    await forget(unit, await beside(unit, vm))
+    it = await beside(unit, vm)
+    if vm.deleting_job:
+        job = await unit.get(Job, vm.deleting_job)
+        await owe_stop(unit, job, it.status)
+        await owe_files(unit, job, it.volume)
+    await forget(unit, it)
 
 
 @on_delete("instance_offering")

@@ -14,6 +14,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow, submit
 from zcloud.processes.compute import stop_steps
 from zcloud.processes.compute.hosts import must_reach
+from zcloud.processes.infrastructure.host_debt import owe_files, owe_stop
 from zcloud.processes.storage import volume_tasks
 
 
@@ -33,6 +34,7 @@ class DestroyVmInstance(Workflow, name="destroy_vm_instance", version=1, title="
         if it.status.before.state is VmState.CREATED:  # no host ever knew it: there is nothing to recover
             await forget(unit, it)
             return
+        await owe_stop(unit, job, it.status)
         await destroyed(unit, it, stop_steps.owed(job, it.status))
         if await setting(unit, "vm", "deletionPolicy", it.vm) == "Direct" and await is_served(unit, it.volume):
             await submit(unit, "expunge_vm_instance", it.vm)
@@ -66,7 +68,9 @@ class ExpungeVmInstance(Workflow, name="expunge_vm_instance", version=1, title="
         it.vm.begin_deletion(job.uuid)
 
     async def succeed(self, unit: Unit, job: Job) -> None:
-        await forget(unit, await machine(unit, job.resource_uuid))
+        it = await machine(unit, job.resource_uuid)
+        await owe_files(unit, job, it.volume)
+        await forget(unit, it)
 
     async def fail(self, unit: Unit, job: Job) -> None:
         it = await machine(unit, job.resource_uuid)

@@ -10,6 +10,7 @@ from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.compute import stop_steps
+from zcloud.processes.infrastructure.host_debt import owe_stop
 
 
 class StopVmInstance(Workflow, name="stop_vm_instance", version=1, title="stop VM"):
@@ -26,6 +27,7 @@ class StopVmInstance(Workflow, name="stop_vm_instance", version=1, title="stop V
 
     async def succeed(self, unit: Unit, job: Job) -> None:
         it = await machine(unit, job.resource_uuid)
+        await owe_stop(unit, job, it.status)
         await stopped(unit, it, stop_steps.owed(job, it.status) or job.args.get("reason", ""))
 
     async def fail(self, unit: Unit, job: Job) -> None:

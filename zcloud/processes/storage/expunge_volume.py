@@ -16,6 +16,7 @@ from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, submit
 from zcloud.processes.compute.hosts import must_reach
+from zcloud.processes.infrastructure.host_debt import owe_files
 from zcloud.processes.operations.deletion import GUARDS, REACTIONS, STEPS, on_delete
 from zcloud.processes.storage.volume_tasks import delete_task, files
 from zcloud.processes.watch import Watch
@@ -47,7 +48,9 @@ class ExpungeVolume(Workflow, name="expunge_volume", version=1, title="expunge v
         volume.begin_deletion(job.uuid)
 
     async def succeed(self, unit: Unit, job: Job) -> None:
-        await forget_volume(unit, await unit.get(Volume, job.resource_uuid))
+        volume = await unit.get(Volume, job.resource_uuid)
+        await owe_files(unit, job, volume)
+        await forget_volume(unit, volume)
 
     async def fail(self, unit: Unit, job: Job) -> None:
         volume = await unit.get(Volume, job.resource_uuid)
@@ -98,6 +101,8 @@ GUARDS.setdefault("volume", []).append(must_be_detached)
 async def forget_it(unit: Unit, volume: Resource) -> None:
     """Every book forgets it."""
     assert isinstance(volume, Volume)
+    if volume.deleting_job:
+        await owe_files(unit, await unit.get(Job, volume.deleting_job), volume)
     await forget_volume(unit, volume)
 
 
