@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, inspect, text
+from sqlalchemy import MetaData, create_engine
 
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
@@ -21,6 +21,7 @@ from tests.faults.harness.grounds import ground
 from tests.faults.harness.lake import Handle
 from tests.faults.harness.loop import run as run_loop
 from tests.faults.harness.mutants import LATE_ROWS, mutated
+from tests.support.tables import rows
 
 pytestmark = pytest.mark.faults
 COMMANDS = 20_000
@@ -41,15 +42,6 @@ def follow(projector: Projector, chance: random.Random) -> None:
             projector.advance(chance.randint(1, 400))
         return
     projector.resume()
-
-
-def rows(engine: Engine) -> dict[str, list[Any]]:
-    """Every row of every table."""
-    with engine.connect() as connection:
-        return {
-            table: sorted((tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))), key=repr)
-            for table in inspect(engine).get_table_names()
-        }
 
 
 def opened(run: Run, path: Path) -> Projector:

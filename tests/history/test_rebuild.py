@@ -7,31 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, inspect, text
+from sqlalchemy import MetaData, create_engine
 
 from agents.node.private_sshd import PrivateSshd
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
 from tests.api.populated import populated
 from tests.support.sshd import sshd
+from tests.support.tables import rows
 from zcloud.kernel.aggregate import Companion, kinds
 from zcloud.kernel.cloud import Cloud
 
 __all__ = ["sshd"]
 pytestmark = pytest.mark.real
-
-
-def rows(engine: Engine) -> dict[str, list[Any]]:
-    """Every row of every table, in an order of their own.
-
-    Without the rows of the past: which of them are kept depends on where batches end (tests/projections hold them).
-    """
-    with engine.connect() as connection:
-        return {
-            table: sorted((tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))), key=repr)
-            for table in inspect(engine).get_table_names()
-            if not table.startswith("past_")
-        }
 
 
 async def rebuilt(node: Any, path: Path, batch: int) -> dict[str, list[Any]]:

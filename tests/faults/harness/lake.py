@@ -172,8 +172,8 @@ class Fold:
         uuid, stream = record.resource_uuid, str(record.originator_id)
         view = self.views.setdefault(uuid, View(uuid))
         if stream == uuid:
-            new, view.main = view.main is None, fold(view.main, record)
-            if new:
+            before, view.main = type(view.main), fold(view.main, record)
+            if type(view.main) is not before:  # the first life, or another one of another kind
                 self._sort(view)
         else:
             view.beside[stream] = fold(view.beside.get(stream), record, kinds()[record.topic.partition(".")[0]])  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ class Fold:
 
     def all(self, kind: str) -> list[Resource]:
         """Those of a kind, oldest first."""
-        found = [m for uuid in self._of_kind.get(kind, ()) if (m := self.find(uuid)) is not None]
+        found = [m for uuid in self._of_kind.get(kind, ()) if (m := self.find(uuid)) is not None and kind in m.kinds]
         return sorted(found, key=lambda m: (m.create_date, m.uuid))
 
     def parts(self, main: Resource) -> list[Aggregate]:

@@ -129,7 +129,7 @@ def _late_rows(self: Projector, limit: int = 2000) -> bool:
     begin, self.position = self.position, records[-1].position
     touched = {view.uuid: view for view in (self._take(record) for record in records)}
     with self.engine.begin() as connection:
-        self._write(connection, touched, {})
+        self._write(connection, touched, {}, dict.fromkeys(touched, begin + 1))
         self._audit.write(connection, records)
     return begin < self.position
 
