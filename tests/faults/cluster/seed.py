@@ -10,26 +10,40 @@ from tests.faults.cluster.nodes import LEASE, Nodes, cluster, violations
 from tests.support.cloud import until
 
 NAMES = ("a", "b", "c")
+FAULTS = 4
 
 
-async def live(base: Path, store: str, seed: int, *, vms: int = 100) -> list[str]:
-    """First a node is paused for three lease times, then one is killed (perhaps the same)."""
+async def live(base: Path, store: str, seed: int, *, faults: int = FAULTS, vms: int = 20) -> list[str]:
+    """Nodes are paused for three lease times, one after the other, and at last one is killed.
+
+    Behind each of these faults all invariants are looked at. vms: that are being made during each.
+    """
     async with cluster(base, store, *NAMES, seed=seed) as nodes:
+        found: list[str] = []
         try:
-            paused, killed = nodes.chance.choice(NAMES), nodes.chance.choice(NAMES)
-            await shared_out(nodes)
-            found = await _while(nodes, range(vms // 3), _paused(nodes, paused))
-            await shared_out(nodes)
-            found += await _while(nodes, range(vms // 3, vms), _killed(nodes, killed))
-            await shared_out(nodes)
-            for name in nodes.living:
-                shown = await (await nodes.at(name)).call("QueryVmInstance", filter="state = Running", count=True)
-                if shown.total != vms:
-                    found.append(f"{name} shows {shown.total} VMs that run, not {vms}")
-            return found + violations(nodes, vms)
+            for number in range(faults):
+                await shared_out(nodes)
+                # Who is dead stays dead, so that is the last.
+                name, fault = nodes.chance.choice(NAMES), _killed if number + 1 == faults else _paused
+                wrong = await _while(nodes, range(number * vms, (number + 1) * vms), fault(nodes, name))
+                await shared_out(nodes)
+                wrong += [*await _shown(nodes, (number + 1) * vms), *violations(nodes, (number + 1) * vms)]
+                found += [f"fault {number + 1}, {name} {fault.__name__.strip('_')}: {w}" for w in wrong]
+                if found:
+                    break
+            return found
         except BaseException:
             print(f"seed {seed}\n{nodes.said()}")
             raise
+
+
+async def _shown(nodes: Nodes, vms: int) -> list[str]:
+    found = []
+    for name in nodes.living:
+        shown = await (await nodes.at(name)).call("QueryVmInstance", filter="state = Running", count=True)
+        if shown.total != vms:
+            found.append(f"{name} shows {shown.total} VMs that run, not {vms}")
+    return found
 
 
 async def _while(nodes: Nodes, numbers: range, fault: Any) -> list[str]:

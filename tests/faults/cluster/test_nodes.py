@@ -1,4 +1,4 @@
-"""One node is paused, another killed, while VMs are being made: the others finish all of it (ARC-14, MN-02)."""
+"""Nodes are paused in turn and one is killed, while VMs are being made: the others finish all of it (ARC-14, MN-02)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.postgres import PostgresCluster
 
 @pytest.mark.faults
 @pytest.mark.timeout(0)
-def test_a_node_is_paused_and_one_is_killed(postgres: PostgresCluster, tmp_path: Path, seeds: int) -> None:
+def test_nodes_are_paused_and_killed(postgres: PostgresCluster, tmp_path: Path, seeds: int) -> None:
     """MN-02; `make faults SEEDS=…` tries one in a thousand of those with real processes."""
     for seed in range(1, 2 + seeds // 1000):
         (tmp_path / str(seed)).mkdir()
