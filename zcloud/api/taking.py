@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8
 # Seconds without a message until a stream is ended; what came is kept.
 IDLE_SECONDS = 60.0
+DRAIN_SECONDS = 0.5
 
 Taker = Callable[[Call, AsyncIterator[Any]], Awaitable[Message]]
 takers: dict[str, Taker] = {}
@@ -49,6 +51,14 @@ async def _parsed(rpc: Rpc, data: AsyncIterator[bytes]) -> AsyncIterator[Message
             raise Refused(Code.DEADLINE_EXCEEDED, Reason.SLOW_WRITER, text) from None
 
 
+async def _drain(data: AsyncIterator[bytes]) -> None:
+    """Who is still sending may hear of a broken stream instead of the refusal: what is under way is let come in."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in data:
+                pass
+
+
 def taking(node: Any, rpc: Rpc, handler: Taker) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
     """The behaviour for gRPC. The call log is told of the call without its messages."""
     under_way: dict[str, int] = {}
@@ -74,6 +84,7 @@ def taking(node: Any, rpc: Rpc, handler: Taker) -> Callable[[AsyncIterator[bytes
             response = (await handler(call, _parsed(rpc, data))).SerializeToString()
         except Refused as refused:
             keep(refused.code.name, refused=refused)
+            await _drain(data)
             await abort(context, refused)
             raise AssertionError("abort ends the call") from refused
         except asyncio.CancelledError:

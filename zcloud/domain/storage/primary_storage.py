@@ -260,4 +260,5 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
 def _fold_volume(aggregate: Any, host_uuid: str, key: str, grown: int) -> None:
     if is_volume(key):
-        aggregate.virtual = {**aggregate.virtual, host_uuid: aggregate.virtual.get(host_uuid, 0) + grown}
+        virtual = {**aggregate.virtual, host_uuid: aggregate.virtual.get(host_uuid, 0) + grown}
+        aggregate.virtual = {host: size for host, size in virtual.items() if size}
