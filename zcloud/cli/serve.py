@@ -20,6 +20,8 @@ from zcloud.kernel import memory
 from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.store import POSTGRESQL, StoreAway
 
+LONGEST_LEASE = 3600
+
 
 def main(argv: list[str]) -> int:
     """Serve; returns 0 after SIGTERM or SIGINT."""
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--lease",
         type=float,
-        default=float(os.environ.get("ZCLOUD_LEASE", LEASE_SECONDS)),
+        default=os.environ.get("ZCLOUD_LEASE", str(LEASE_SECONDS)),  # a text, so that a wrong one is refused as well
         help=f"seconds after which other nodes see to the work of one that is gone (default: {LEASE_SECONDS:g})",
     )
     parser.add_argument(
@@ -66,6 +68,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.store and not options.store.startswith(POSTGRESQL):
         parser.error(f"--store {options.store.partition(':')[0]}:…: must be postgresql://host/database")
+    if not 1 <= options.lease <= LONGEST_LEASE:
+        parser.error(f"--lease {options.lease:g}: must be from 1 to {LONGEST_LEASE} seconds")
     if options.workers < 1 or (options.workers > 1 and not options.store):
         parser.error(f"--workers {options.workers}: one process writes a SQLite store; give --store postgresql://…")
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from tests.support.cloud import CHANNEL, Client, ServerProcess
 from tests.support.postgres import PostgresCluster
+from zcloud.cli import serve
 
 SECONDS = 60.0
 
@@ -42,6 +44,16 @@ def test_one_process_writes_sqlite(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data", arguments=["--workers", "2"])
     with pytest.raises(RuntimeError, match="one process writes a SQLite store"):
         server.start()
+
+
+@pytest.mark.parametrize("lease", ["0", "-1", "nan", "soon", "1e9"])
+def test_a_lease_that_is_none_is_refused(lease: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Also where it comes from the environment."""
+    monkeypatch.setenv("ZCLOUD_LEASE", lease)
+    with pytest.raises(SystemExit) as ended:
+        serve.main([])
+    assert ended.value.code == 2
+    assert "--lease" in capsys.readouterr().err
 
 
 def _other(server: ServerProcess, admin: Client, number: int) -> Client:
