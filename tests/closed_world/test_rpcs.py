@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from zcloud.api import rules, server
+from zcloud.api import answers, rules
 from zcloud.api.node import Node, load_everything
 from zcloud.api.rpcs import Rpc, rpcs
 from zcloud.kernel.aggregate import by_kind
 from zcloud.v1 import options_pb2 as o
 
 load_everything()
-server.load_handlers()
+answers.load_handlers()
 TESTS = Path(__file__).parents[1]
 # Handled by the agents' door, which is no part of the pipeline.
 AGENTS = ("Connect",)
@@ -46,7 +46,7 @@ def every() -> list[Rpc]:
 def test_every_rpc_is_declared_and_has_a_handler(rpc: Rpc) -> None:
     assert re.fullmatch(r"[a-z0-9_]+:[a-z0-9_]+", rpc.permission)
     assert rpc.access != o.ACCESS_UNSPECIFIED
-    kind, handler = server.bind(rpc)
+    kind, handler = answers.bind(rpc)
     assert callable(handler)
     assert (kind == "stream") is rpc.streams
 
@@ -72,12 +72,12 @@ def test_a_server_with_an_undeclared_rpc_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: dict[str, Any]
 ) -> None:
     wrong = {**rpcs(), "UpdateZone": dataclasses.replace(rpcs()["UpdateZone"], **spoilt)}
-    monkeypatch.setattr(server, "rpcs", lambda: wrong)
+    monkeypatch.setattr(answers, "rpcs", lambda: wrong)
 
     async def go() -> None:
         node = Node(tmp_path)
         try:
-            with pytest.raises(server.Undeclared, match=spoilt.get("name", "UpdateZone")):
+            with pytest.raises(answers.Undeclared, match=spoilt.get("name", "UpdateZone")):
                 await node.start("127.0.0.1:0")
         finally:
             await node.stop()

@@ -12,7 +12,7 @@ import grpc
 from agents.runtime.channel import SERVER_OPTIONS
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
-from zcloud.api.server import Server, listen, ports
+from zcloud.api.server import Server, listen, shared
 from zcloud.kernel.errors import Refused
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Welcome
 
@@ -29,7 +29,7 @@ class AgentDoor:
 
     def __init__(self, node: Any) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, ports(node)))
+        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, shared(node.share_ports)))
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect,
             request_deserializer=ConnectRequest.FromString,

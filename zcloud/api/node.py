@@ -25,13 +25,14 @@ from projections.snapshots import SnapshotsIn
 from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
+from zcloud.api.answers import load_handlers
 from zcloud.api.calls import Calls
 from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
 from zcloud.api.current import Current
 from zcloud.api.growth import Growth
 from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
-from zcloud.api.server import Server, load_handlers
+from zcloud.api.server import Server
 from zcloud.api.views import Views
 from zcloud.api.webhooks import Webhooks
 from zcloud.kernel import failpoint
@@ -44,7 +45,6 @@ from zcloud.kernel.runner import Runner
 from zcloud.kernel.store import open_store
 from zcloud.processes.infrastructure.host_watch import HostWatch
 from zcloud.processes.watch import WATCHES
-from zcloud.v1 import options_pb2
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Node:
         await self.door.start(agents, enrolment)
         self.hosts.start(lambda: self.views.where("host"))
         self.cluster.on_gone(lambda _: self.hosts.sweep())
-        self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
+        self.server = Server(self)
         self.cloud.log.crowd = self._crowd
         port = await self.server.start(listen)
         self.address = f"{listen.rpartition(':')[0]}:{port}"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import JournalError
+from zcloud.api.answers import Undeclared
 from zcloud.api.node import Node
-from zcloud.api.server import Undeclared
 from zcloud.cli.errors import CliError
 from zcloud.cli.workers import Workers
 from zcloud.kernel import memory
