@@ -23,6 +23,7 @@ from zcloud.v1.simulator_host_pb2 import SimulatorHost
 
 UNITS = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 ADDS_AT_ONCE = 16
+SECURE = "grpcs://"
 
 
 def size(text: str) -> int:
@@ -61,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="zcloud agent simulator", description=__doc__)
     p.add_argument("--server", default=os.environ.get("ZCLOUD_SERVER", "127.0.0.1:50051"), help="host:port of the API")
-    p.add_argument("--ca", type=Path, help="PEM file of the API's certificate authority; without it, no TLS")
+    p.add_argument("--ca", type=Path, help="TLS: PEM file of the API's authority; grpcs://host:port: the system's")
+    p.add_argument("--server-name", default="", help="what the API's certificate is for, when that is not its address")
     p.add_argument("--token", default=os.environ.get("ZCLOUD_TOKEN", ""), help="session of an admin (or ZCLOUD_TOKEN)")
     p.add_argument("--cluster", type=identifier, required=True, metavar="UUID", help="cluster to add the hosts to")
     p.add_argument("--hosts", type=count, required=True, metavar="N", help="how many hosts there shall be")
@@ -100,10 +102,13 @@ async def _until_stopped(options: argparse.Namespace) -> None:
         print("stopped", flush=True)
 
 
-def _api_channel(server: str, ca: Path | None) -> grpc.aio.Channel:
-    if ca is None:
+def _api_channel(options: argparse.Namespace) -> grpc.aio.Channel:
+    server = options.server.removeprefix(SECURE)
+    if options.ca is None and server == options.server:
         return grpc.aio.insecure_channel(server)
-    return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(root_certificates=ca.read_bytes()))
+    trusted = options.ca.read_bytes() if options.ca is not None else None
+    name = (("grpc.ssl_target_name_override", options.server_name),) if options.server_name else ()
+    return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(trusted), options=name)
 
 
 async def simulate(options: argparse.Namespace) -> None:
@@ -121,7 +126,7 @@ async def simulate(options: argparse.Namespace) -> None:
         )
 
     with tempfile.TemporaryDirectory(prefix="zcloud-simulator-") as directory:
-        async with _api_channel(options.server, options.ca) as channel:
+        async with _api_channel(options) as channel:
             cloud = Cloud(channel, options.token, options.cluster)
             present = await cloud.hosts()
             issued = await cloud.issue_token()
