@@ -17,7 +17,7 @@ import grpc
 from agents.runtime.enroll import EnrollError, enroll
 from agents.simulator.cloud import Cloud, Size, missing_names
 from agents.simulator.faults import Faults
-from agents.simulator.fleet import Fleet
+from agents.simulator.fleet import STREAMS_PER_CHANNEL, Fleet
 from agents.simulator.host import TASK_NAMES, SimulatedHost
 from zcloud.v1.simulator_host_pb2 import SimulatorHost
 
@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cpu", type=count, default=64, metavar="N", help="CPUs of a new host")
     p.add_argument("--memory", type=size, default=size("256GiB"), metavar="SIZE", help="memory of a new host")
     p.add_argument("--delay", type=count, default=None, metavar="MS", help="how long each task takes")
+    p.add_argument(
+        "--streams",
+        type=count,
+        default=STREAMS_PER_CHANNEL,
+        metavar="N",
+        help="hosts on one connection; 1 as real ones",
+    )
     p.add_argument("--fail", type=fault, action="append", default=[], metavar="TASK=PERCENT", help="faults by chance")
     return p
 
@@ -133,7 +140,7 @@ async def simulate(options: argparse.Namespace) -> None:
             identity = await enroll(
                 Path(directory), issued.enroll_endpoint, issued.token, issued.ca_fingerprint, "simulator"
             )
-            fleet = Fleet(issued.agent_endpoint, identity)
+            fleet = Fleet(issued.agent_endpoint, identity, options.streams)
             try:
                 for host in present[: options.hosts]:
                     fleet.start(simulated(host))
