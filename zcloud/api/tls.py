@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 
 from agents.runtime.identity import write_private
 from zcloud.api.pki import NODE_DAYS, NODE_NAME, Authority
+from zcloud.kernel.clock import SystemClock
 
 log = logging.getLogger(__name__)
 # What clients on this machine read, so that they need be told nothing: whom to trust, and by which name.
@@ -83,7 +84,7 @@ class OwnCertificate:
         self._anew = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
     def load(self) -> Pair | None:
-        now = datetime.datetime.now(datetime.UTC)
+        now = _now()
         if now < self._anew:
             return None
         key, chain = self._authority.certificate(self._names)
@@ -168,7 +169,7 @@ class TlsDoor:
 
     def _remind(self) -> None:
         assert self._pair is not None
-        now = datetime.datetime.now(datetime.UTC)
+        now = _now()
         left = self._pair.ends - now
         if left > REMIND_BEFORE or now - self._reminded < REMIND_EVERY:
             return
@@ -177,6 +178,10 @@ class TlsDoor:
             log.error("the API's certificate ended on %s: clients refuse it. Renew its files", self._pair.ends.date())
         else:
             log.warning("the API's certificate ends on %s, and nobody has renewed its files", self._pair.ends.date())
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(SystemClock().now() / 1_000_000, datetime.UTC)
 
 
 def _state(path: Path) -> tuple[int, int, int]:
