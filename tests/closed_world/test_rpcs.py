@@ -30,6 +30,10 @@ FREE_UUIDS = {
     "resource_uuid": "chosen by the caller, or of any kind",
     "resource_uuids": "of any kind",
     "DetachIsoFromVmInstanceRequest.iso_uuid": "an ISO that is gone may still have to be taken out",
+    **dict.fromkeys(
+        (f"{verb}ImageRequest.backup_storage_uuids" for verb in ("Delete", "Recover", "Expunge")),
+        "where the image has copies; a storage that its owner cannot see otherwise",
+    ),
     "cd_rom_uuid": "of a part of the VM that the call is about",
     "RecoveryImageFromImageStoreBackupStorageRequest.image_uuids": "of images that the cloud does not know yet",
     "DeleteTagRequest.uuid": "of a tag or of a user tag",
@@ -149,6 +153,18 @@ def test_every_uuid_in_a_request_is_one_and_names_a_kind(rpc: Rpc) -> None:
         elif not rpc.reads:
             free = name in FREE_UUIDS or f"{rpc.request.DESCRIPTOR.name}.{path}" in FREE_UUIDS
             assert free, f"{rpc.name}.{path} does not say what it refers to"
+
+
+@pytest.mark.parametrize("rpc", requests(), ids=lambda rpc: rpc.name)
+def test_values_that_are_meant_are_values_of_the_enum(rpc: Rpc) -> None:
+    """What becomes of a state is asked by one enum everywhere, and each kind says which of its values it knows."""
+    for path, field in fields(rpc.request.DESCRIPTOR):
+        meant = set(options(field).values)
+        assert not meant or meant <= set(field.enum_type.values_by_name), f"{rpc.name}.{path}"
+        if field.enum_type is not None and field.enum_type.name == "StateEvent":
+            known = {"STATE_EVENT_ENABLE", "STATE_EVENT_DISABLE"}
+            assert meant - {"STATE_EVENT_MAINTAIN"} == known, f"{rpc.name}.{path}"
+            assert ("STATE_EVENT_MAINTAIN" in meant) is (rpc.name == "ChangePrimaryStorageState")
 
 
 def messages(descriptor: Descriptor, seen: set[str]) -> list[Descriptor]:

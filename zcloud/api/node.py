@@ -33,6 +33,7 @@ from zcloud.api.growth import Growth
 from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server
+from zcloud.api.tls import Tls, credentials_of
 from zcloud.api.views import Views
 from zcloud.api.webhooks import Webhooks
 from zcloud.kernel import failpoint
@@ -63,6 +64,7 @@ class Node:
     serve the same cloud, each with a name and a directory of its own; lease: seconds after which the others see to the
     work of one that is gone. vault_key: the file with the key that all of them must have, else it is in the directory.
     share_ports: other nodes of this machine may listen at the same addresses.
+    tls: what the API's door shows; None for a door in clear.
     follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
@@ -77,6 +79,7 @@ class Node:
         lease: float = LEASE_SECONDS,
         vault_key: Path | None = None,
         share_ports: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         load_everything()
         load_handlers()
@@ -84,6 +87,7 @@ class Node:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.share_ports = share_ports
+        self.tls = tls
         self.recorder = open_store(directory, store)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)
@@ -158,7 +162,7 @@ class Node:
         self.cluster.on_gone(lambda _: self.hosts.sweep())
         self.server = Server(self)
         self.cloud.log.crowd = self._crowd
-        port = await self.server.start(listen)
+        port = await self.server.start(listen, credentials_of(self.tls, self.authority, self.directory))
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:
             watch.start()
