@@ -1,7 +1,7 @@
 """Shows an export as files: python -m agents.storage.nfs.fuse URL DIRECTORY OPTIONS.
 
-Runs until it is unmounted, through restarts of the agent. Nothing is kept here between two calls, so that what one host
-has written the others see, as they do with O_DIRECT on a kernel's mount.
+Goes into the background once it is mounted, and runs until it is unmounted, whatever becomes of the agent: guests have
+their disks open through it. Nothing is kept here between two calls, so that what one host has written others see.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import mfusepy
 
 from agents.storage.nfs.libnfs import Export
 
-READY = "ready"
 _VERSION = re.compile(r"(?:^|,)(?:nfsvers|vers)=(\d)")
 
 
@@ -33,10 +32,6 @@ class Files(mfusepy.Operations):  # type: ignore[misc]
 
     def __init__(self, export: Export) -> None:
         self._export = export
-
-    def init(self, path: str) -> None:
-        del path
-        print(READY, flush=True)
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         stat = self._export.stat(path, fh)
@@ -123,7 +118,7 @@ def main(argv: list[str]) -> int:
         mfusepy.FUSE(
             Files(export),
             directory,
-            foreground=True,
+            foreground=False,
             nothreads=True,
             allow_other=True,
             default_permissions=True,

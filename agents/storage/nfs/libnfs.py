@@ -14,38 +14,35 @@ NAMES = ("libnfs.so.14", "libnfs.so.13")
 ANY_TIME = -1
 
 
+STAT = (
+    *("dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"),
+    *("atime", "mtime", "ctime", "atime_nsec", "mtime_nsec", "ctime_nsec", "used"),
+)
+STATVFS = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail", "fsid", "flag", "namemax")
+
+
 class Stat(ctypes.Structure):
     """struct nfs_stat_64."""
 
-    _fields_ = [  # noqa: RUF012 - as ctypes wants it
-        (f"nfs_{name}", c_uint64)
-        for name in (
-            "dev ino mode nlink uid gid rdev size blksize blocks atime mtime ctime atime_nsec mtime_nsec ctime_nsec used"
-        ).split()
-    ]
+    _fields_ = [(f"nfs_{name}", c_uint64) for name in STAT]
 
 
 class StatVfs(ctypes.Structure):
     """struct statvfs of glibc on 64-bit Linux."""
 
-    _fields_ = [  # noqa: RUF012
-        *((f"f_{n}", ctypes.c_ulong) for n in "bsize frsize blocks bfree bavail files ffree favail fsid".split()),
-        ("f_flag", ctypes.c_ulong),
-        ("f_namemax", ctypes.c_ulong),
-        ("spare", c_int * 6),
-    ]
+    _fields_ = [*((f"f_{name}", ctypes.c_ulong) for name in STATVFS), ("spare", c_int * 6)]
 
 
 class DirEntry(ctypes.Structure):
     """The beginning of struct nfsdirent."""
 
-    _fields_ = [("next", c_void_p), ("name", c_char_p)]  # noqa: RUF012
+    _fields_ = [("next", c_void_p), ("name", c_char_p)]
 
 
 class TimeVal(ctypes.Structure):
     """struct timeval."""
 
-    _fields_ = [("tv_sec", ctypes.c_long), ("tv_usec", ctypes.c_long)]  # noqa: RUF012
+    _fields_ = [("tv_sec", ctypes.c_long), ("tv_usec", ctypes.c_long)]
 
 
 SIGNATURES: dict[str, list[Any]] = {
@@ -93,7 +90,7 @@ def load() -> ctypes.CDLL:
 
 
 class Export:
-    """One export of a server, mounted by this process. Calls wait for the server as long as it takes, as "hard" does."""
+    """One export of a server, mounted by this process. Calls wait for the server for as long as it takes."""
 
     def __init__(self, server: str, path: str, version: int) -> None:
         self._library = load()
