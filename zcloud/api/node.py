@@ -29,11 +29,12 @@ from zcloud.api.answers import load_handlers
 from zcloud.api.calls import Calls
 from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
 from zcloud.api.current import Current
+from zcloud.api.front.fronts import Fronts
 from zcloud.api.growth import Growth
 from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
 from zcloud.api.server import Server
-from zcloud.api.tls import Tls, credentials_of
+from zcloud.api.tls import Tls, door_of
 from zcloud.api.views import Views
 from zcloud.api.webhooks import Webhooks
 from zcloud.kernel import failpoint
@@ -65,6 +66,7 @@ class Node:
     work of one that is gone. vault_key: the file with the key that all of them must have, else it is in the directory.
     share_ports: other nodes of this machine may listen at the same addresses.
     tls: what the API's door shows; None for a door in clear.
+    fronts: processes that speak gRPC at the API's door for this one; with none it does so itself.
     follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
@@ -80,6 +82,7 @@ class Node:
         vault_key: Path | None = None,
         share_ports: bool = False,
         tls: Tls | None = None,
+        fronts: int = 0,
     ) -> None:
         load_everything()
         load_handlers()
@@ -88,6 +91,7 @@ class Node:
         self.directory = directory
         self.share_ports = share_ports
         self.tls = tls
+        self.fronts = fronts
         self.recorder = open_store(directory, store)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)
@@ -120,7 +124,7 @@ class Node:
         # Request ids that are under way, by account, and who waits for them.
         self.requests: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self.door: AgentDoor | None = None
-        self.server: Server | None = None
+        self.server: Server | Fronts | None = None
         self.address = ""
 
     def _writes(self) -> bool:
@@ -160,9 +164,14 @@ class Node:
         await self.door.start(agents, enrolment)
         self.hosts.start(lambda: self.views.where("host"))
         self.cluster.on_gone(lambda _: self.hosts.sweep())
-        self.server = Server(self)
+        tls = door_of(self.tls, self.authority, self.directory)
         self.cloud.log.crowd = self._crowd
-        port = await self.server.start(listen, credentials_of(self.tls, self.authority, self.directory))
+        if self.fronts:
+            self.server = Fronts(self, self.fronts)
+            port = await self.server.start(listen, tls)
+        else:
+            self.server = Server(self)
+            port = await self.server.start(listen, tls.credentials() if tls is not None else None)
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:
             watch.start()

@@ -66,12 +66,12 @@ class Tls:
         return TlsDoor(source, self.client_ca, directory / TOLD)
 
 
-def credentials_of(tls: Tls | None, authority: Authority, directory: Path) -> grpc.ServerCredentials | None:
-    """Of the API's door; None when it is one in clear. Raises BadCertificate."""
+def door_of(tls: Tls | None, authority: Authority, directory: Path) -> TlsDoor | None:
+    """The API's door; None when it is one in clear. Raises BadCertificate."""
     if tls is None:
         (directory / TOLD).unlink(missing_ok=True)
         return None
-    return tls.door(authority, directory).credentials()
+    return tls.door(authority, directory)
 
 
 class OwnCertificate:
@@ -123,6 +123,22 @@ class TlsDoor:
         self._refused = ""
         self._reminded = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
+    def served(self) -> tuple[bytes, bytes, bytes, bool]:
+        """Key, chain, whose clients are let in (empty: anybody's), and whether they need a certificate.
+
+        Raises BadCertificate where there is none to serve yet.
+        """
+        if self._pair is None:
+            self._load()
+        assert self._pair is not None
+        self._new = False
+        return self._pair.key, self._pair.chain, self._roots or b"", self._client_ca is not None
+
+    def changed(self) -> bool:
+        """Whether there is something newer than what was served last."""
+        self._look()
+        return self._new
+
     def credentials(self) -> grpc.ServerCredentials:
         """For Server.start; raises BadCertificate."""
         self._load()
@@ -135,7 +151,12 @@ class TlsDoor:
         return grpc.ssl_server_certificate_configuration([(self._pair.key, self._pair.chain)], self._roots)
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by gRPC at each handshake, in its own thread. What is wrong leaves what was right in its place."""
+        """Called by gRPC at each handshake, in its own thread."""
+        self._look()
+        return self._served() if self._new else None
+
+    def _look(self) -> None:
+        """What is wrong leaves what was right in its place."""
         try:
             self._load()
             self._refused = ""
@@ -143,7 +164,6 @@ class TlsDoor:
             if str(error) != self._refused:
                 log.error("%s; the certificate before it is still in use", error)
             self._refused = str(error)
-        return self._served() if self._new else None
 
     def _load(self) -> None:
         pair = self._source.load()

@@ -23,6 +23,7 @@ from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.store import POSTGRESQL, StoreAway
 
 LONGEST_LEASE = 3600
+MOST_WORKERS = 64
 
 
 def main(argv: list[str]) -> int:
@@ -63,7 +64,13 @@ def main(argv: list[str]) -> int:
         type=int,
         default=1,
         metavar="N",
-        help="nodes on this machine behind one address, with --store postgresql://… (default: 1)",
+        help="use so many cores behind one address: with --store postgresql://… by as many nodes, else by --fronts N",
+    )
+    parser.add_argument(
+        "--fronts",
+        type=int,
+        metavar="N",
+        help="processes that speak gRPC for a node, which then only decides (default: 0)",
     )
     tls.add_options(parser)
     parser.add_argument("--share-ports", action="store_true", help=argparse.SUPPRESS)
@@ -73,8 +80,12 @@ def main(argv: list[str]) -> int:
         parser.error(f"--store {options.store.partition(':')[0]}:…: must be postgresql://host/database")
     if not 1 <= options.lease <= LONGEST_LEASE:
         parser.error(f"--lease {options.lease:g}: must be from 1 to {LONGEST_LEASE} seconds")
-    if options.workers < 1 or (options.workers > 1 and not options.store):
-        parser.error(f"--workers {options.workers}: one process writes a SQLite store; give --store postgresql://…")
+    if not 1 <= options.workers <= MOST_WORKERS:
+        parser.error(f"--workers {options.workers}: must be from 1 to {MOST_WORKERS}")
+    if options.fronts is None:
+        options.fronts = 0 if options.store or options.workers == 1 else options.workers
+    if not 0 <= options.fronts <= MOST_WORKERS:
+        parser.error(f"--fronts {options.fronts}: must be from 0 to {MOST_WORKERS}")
     try:
         options.api_tls = tls.read(options, parser)
     except BadCertificate as error:
@@ -88,7 +99,8 @@ def main(argv: list[str]) -> int:
 
         uvloop.install()
     try:
-        return asyncio.run(_serve(options) if options.workers == 1 else _serve_many(options))
+        many = options.store and options.workers > 1
+        return asyncio.run(_serve_many(options) if many else _serve(options))
     except (OSError, JournalError, Undeclared, StoreAway) as error:
         raise CliError(f"serve: {error}") from None
 
@@ -108,6 +120,7 @@ async def _serve(options: argparse.Namespace) -> int:
         vault_key=options.vault_key,
         share_ports=options.share_ports,
         tls=options.api_tls,
+        fronts=options.fronts,
     )
     memory.settle()
     stop = asyncio.Event()

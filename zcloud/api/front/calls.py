@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -85,7 +86,7 @@ class Calls(Link):
         self._loop = asyncio.get_running_loop()
         self._heard, self._lost = heard, lost
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more to be answered."""
         for task in list(self._tasks.values()):
             task.cancel()
@@ -97,6 +98,8 @@ class Calls(Link):
         elif kind == frames.GONE:
             if (task := self._tasks.get(number)) is not None:
                 task.cancel()
+                # One that has not begun yet never gets to its own end.
+                task.add_done_callback(lambda _: self._forget(number))
         elif kind in (frames.MESSAGE, frames.HALF):
             if (inbox := self._inboxes.get(number)) is not None:
                 inbox.put(body if kind == frames.MESSAGE else None)
@@ -112,17 +115,17 @@ class Calls(Link):
         assert method is not None
         if method.rpc.takes_stream:
             inbox = self._inboxes[number] = Inbox(lambda: self.send(number, frames.TAKEN))
-            coroutine = self._answer(number, call, method.behaviour(aiter(inbox), call))
+            coroutine = self._answer(number, call, method.behaviour, aiter(inbox))
         elif method.rpc.streams:
-            coroutine = self._answer(number, call, self._stream(number, method, data, call))
+            coroutine = self._answer(number, call, partial(self._stream, number, method), data)
         else:
-            coroutine = self._answer(number, call, method.behaviour(data, call))
+            coroutine = self._answer(number, call, method.behaviour, data)
         self._tasks[number] = self._loop.create_task(coroutine)
 
-    async def _answer(self, number: int, call: FrontCall, answer: Any) -> None:
+    async def _answer(self, number: int, call: FrontCall, behaviour: Any, told: Any) -> None:
         data = b""
         try:
-            data = await answer
+            data = await behaviour(told, call)
         except Aborted:
             pass
         except asyncio.CancelledError:
@@ -133,10 +136,13 @@ class Calls(Link):
             code, call.details = internal()
             call.status = code.value[0]
         finally:
-            del self._tasks[number]
-            self._inboxes.pop(number, None)
+            self._forget(number)
             if not self.transport.is_closing():
                 self.send(number, frames.END, call.end(data))
+
+    def _forget(self, number: int) -> None:
+        self._tasks.pop(number, None)
+        self._inboxes.pop(number, None)
 
     async def _stream(self, number: int, method: Method, data: bytes, call: FrontCall) -> bytes:
         credit = self._credits[number] = asyncio.Semaphore(frames.CREDIT)

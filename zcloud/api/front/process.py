@@ -71,7 +71,7 @@ class Front(Link):
             else:
                 call.came.put_nowait((kind, body))
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """The node is gone, and nobody knows what has become of what it was told."""
         end = frames.ending(grpc.StatusCode.UNAVAILABLE.value[0], NODE_GONE, ())
         for call in self._calls.values():

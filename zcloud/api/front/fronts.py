@@ -1,0 +1,151 @@
+"""The fronts of a node: as many processes as it was told, at one address; one that dies is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from zcloud.api.addresses import hold
+from zcloud.api.answers import Answers
+from zcloud.api.front import frames
+from zcloud.api.front.calls import Calls
+from zcloud.api.front.credentials import Certificate
+from zcloud.api.rpcs import of_the_api
+from zcloud.api.server import NoDoor
+from zcloud.api.tls import TlsDoor
+
+log = logging.getLogger(__name__)
+AGAIN_SECONDS = 1.0
+# How often it is looked whether there is a new certificate.
+CERTIFICATE_SECONDS = 5.0
+END_SECONDS = 5.0
+
+
+class Front:
+    """One process, and the calls that it brings."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.serves: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
+        self.calls = Calls(answers, self._heard, self.gone.set)
+        self.process: asyncio.subprocess.Process | None = None
+
+    def _heard(self, kind: int, body: bytes) -> None:
+        if kind == frames.LISTENS:
+            self.serves.set_result(int(body))
+        elif kind == frames.CANNOT:
+            self.serves.set_exception(NoDoor(body.decode()))
+
+    async def start(self, address: str, certificate: bytes | None) -> int:
+        """Returns the port when it serves; raises NoDoor."""
+        ours, its = socket.socketpair()
+        with its:
+            await asyncio.get_running_loop().create_connection(lambda: self.calls, sock=ours)
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "zcloud.api.front.process",
+                str(its.fileno()),
+                address,
+                "clear" if certificate is None else "secure",
+                pass_fds=(its.fileno(),),
+                start_new_session=True,  # Ctrl-C is the node's to answer
+            )
+        if certificate is not None:
+            self.calls.send(0, frames.CERTIFICATE, certificate)
+        ended = asyncio.ensure_future(self.gone.wait())
+        await asyncio.wait({self.serves, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not self.serves.done():
+            raise NoDoor(f"the process that is to listen at {address} ended with {await self.process.wait()}")
+        if self.serves.exception() is not None:
+            self.calls.transport.close()
+        return self.serves.result()
+
+    async def end(self, grace: float) -> None:
+        """Let it answer what is under way, and wait for its end."""
+        if self.process is None:
+            return
+        if not self.gone.is_set():
+            self.calls.send(0, frames.DRAIN)
+        try:
+            await asyncio.wait_for(self.process.wait(), grace + END_SECONDS)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+class Fronts:
+    """The API of a node at one address, which other processes listen at."""
+
+    def __init__(self, node: Any, count: int) -> None:
+        self.answers = Answers(node, of_the_api)
+        self._count = count
+        self._fronts: list[Front] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._tls: TlsDoor | None = None
+        self._certificate: bytes | None = None
+        self._holder: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+
+    @property
+    def under_way(self) -> int:
+        """Calls that are being answered, without those that wait for something to happen."""
+        return self.answers.lane.total
+
+    async def start(self, address: str, tls: TlsDoor | None = None) -> int:
+        """All of them listen; gives the port. Raises NoDoor, BadCertificate."""
+        address, self._holder = hold(address)
+        self._tls = tls
+        if tls is not None:
+            self._certificate = _packed(tls)
+        self._fronts = [Front(self.answers) for _ in range(self._count)]
+        started = (front.start(address, self._certificate) for front in self._fronts)
+        port, *_ = await asyncio.gather(*started)
+        create = asyncio.get_running_loop().create_task
+        self._keepers = [create(self._keep(n, address), name=f"front-{n}") for n in range(self._count)]
+        if tls is not None:
+            self._keepers.append(create(self._renew(tls), name="front-certificates"))
+        return port
+
+    async def _keep(self, number: int, address: str) -> None:
+        while True:
+            front = self._fronts[number]
+            await front.gone.wait()
+            assert front.process is not None
+            status = await front.process.wait()
+            log.error("the process that listens at %s ended with %d; starting it again", address, status)
+            await asyncio.sleep(AGAIN_SECONDS)
+            again = self._fronts[number] = Front(self.answers)
+            try:
+                await again.start(address, self._certificate)
+            except NoDoor as error:
+                log.error("%s", error)
+
+    async def _renew(self, tls: TlsDoor) -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            if tls.changed():
+                self._certificate = _packed(tls)
+                for front in self._fronts:
+                    if not front.gone.is_set():
+                        front.calls.send(0, frames.CERTIFICATE, self._certificate)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Answer what is being answered, then close."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*(front.end(grace) for front in self._fronts))
+        with self._holder:
+            pass
+
+
+def _packed(tls: TlsDoor) -> bytes:
+    key, chain, roots, clients = tls.served()
+    return msgspec.msgpack.encode(Certificate(key, chain, roots, clients))
