@@ -166,7 +166,7 @@ class Node:
         self.cluster.on_gone(lambda _: self.hosts.sweep())
         tls = door_of(self.tls, self.authority, self.directory)
         self.cloud.log.crowd = self._crowd
-        if self.fronts:
+        if self.fronts and not listen.startswith("unix:"):
             self.server = Fronts(self, self.fronts)
             port = await self.server.start(listen, tls)
         else:

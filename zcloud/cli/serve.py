@@ -64,13 +64,13 @@ def main(argv: list[str]) -> int:
         type=int,
         default=1,
         metavar="N",
-        help="use so many cores behind one address: with --store postgresql://… by as many nodes, else by --fronts N",
+        help="use more cores behind one address: as many nodes with --store postgresql://…, else as many fronts",
     )
     parser.add_argument(
         "--fronts",
         type=int,
         metavar="N",
-        help="processes that speak gRPC for a node, which then only decides (default: 0)",
+        help="processes that speak gRPC for a node, which then only decides (default: 1; 0 where there is one core)",
     )
     tls.add_options(parser)
     parser.add_argument("--share-ports", action="store_true", help=argparse.SUPPRESS)
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> int:
     if not 1 <= options.workers <= MOST_WORKERS:
         parser.error(f"--workers {options.workers}: must be from 1 to {MOST_WORKERS}")
     if options.fronts is None:
-        options.fronts = 0 if options.store or options.workers == 1 else options.workers
+        options.fronts = options.workers if len(os.sched_getaffinity(0)) > 1 else 0
     if not 0 <= options.fronts <= MOST_WORKERS:
         parser.error(f"--fronts {options.fronts}: must be from 0 to {MOST_WORKERS}")
     try:

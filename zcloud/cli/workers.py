@@ -15,6 +15,8 @@ import socket
 import sys
 from pathlib import Path
 
+from zcloud.api.addresses import hold
+from zcloud.api.server import NoDoor
 from zcloud.api.tls import TOLD
 from zcloud.cli import tls
 from zcloud.cli.errors import CliError
@@ -32,7 +34,7 @@ class Workers:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._directory = Path(options.data)
-        self._held = {door: _hold(getattr(options, door)) for door in DOORS}
+        self._held = {door: _held(getattr(options, door)) for door in DOORS}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
 
@@ -85,6 +87,7 @@ class Workers:
         name = f"{o.node_name or socket.gethostname()}-{number}"
         argv = ["--data", self._of(number), "--store", o.store, "--node-name", name, "--share-ports"]
         argv += ["--vault-key", o.vault_key or self._directory / "vault.key", "--lease", o.lease]
+        argv += ["--fronts", "0"]  # the nodes are as many as were asked for
         argv += ["--agent-base", o.agent_base, "--log-level", o.log_level, *tls.arguments(o)]
         for door, (address, _) in self._held.items():
             argv += [f"--{door.replace('_', '-')}", address]
@@ -123,15 +126,8 @@ class Workers:
                 process.kill()
 
 
-def _hold(address: str) -> tuple[str, socket.socket]:
-    """The address with its port, kept for the workers. Raises CliError when somebody else has it."""
-    host, _, port = address.rpartition(":")
+def _held(address: str) -> tuple[str, socket.socket]:
     try:
-        with socket.create_server((host, int(port))) as alone:
-            taken = alone.getsockname()[1]
-        holder = socket.socket()
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host, taken))  # it does not listen, so that nothing is ever given to it
-    except (OSError, ValueError) as error:
-        raise CliError(f"serve: cannot listen on {address}: {error}") from None
-    return f"{host}:{taken}", holder
+        return hold(address)
+    except NoDoor as error:
+        raise CliError(f"serve: {error}") from None

@@ -86,7 +86,7 @@ class Calls(Link):
         self._loop = asyncio.get_running_loop()
         self._heard, self._lost = heard, lost
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         """Nobody is there any more to be answered."""
         for task in list(self._tasks.values()):
             task.cancel()

@@ -25,6 +25,8 @@ AGAIN_SECONDS = 1.0
 # How often it is looked whether there is a new certificate.
 CERTIFICATE_SECONDS = 5.0
 END_SECONDS = 5.0
+# How often, and with what pauses, an address that is taken is asked for again.
+AFTER_OTHERS, AFTER_OTHERS_SECONDS = 20, 0.1
 
 
 class Front:
@@ -100,7 +102,7 @@ class Fronts:
 
     async def start(self, address: str, tls: TlsDoor | None = None) -> int:
         """All of them listen; gives the port. Raises NoDoor, BadCertificate."""
-        address, self._holder = hold(address)
+        address, self._holder = await _held(address)
         self._tls = tls
         if tls is not None:
             self._certificate = _packed(tls)
@@ -144,6 +146,15 @@ class Fronts:
         await asyncio.gather(*(front.end(grace) for front in self._fronts))
         with self._holder:
             pass
+
+
+async def _held(address: str) -> tuple[str, socket.socket]:
+    """Fronts of a node that was killed see its end a moment later."""
+    for _ in range(AFTER_OTHERS):
+        with contextlib.suppress(NoDoor):
+            return hold(address)
+        await asyncio.sleep(AFTER_OTHERS_SECONDS)
+    return hold(address)
 
 
 def _packed(tls: TlsDoor) -> bytes:

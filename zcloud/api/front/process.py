@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 NODE_GONE = "the node has ended; try again in a moment"
 GRACE_SECONDS = 2.0
+# To tell those who wait that the node has ended; the next one wants the address.
+GONE_SECONDS = 0.1
 
 
 class Stream:
@@ -71,7 +73,7 @@ class Front(Link):
             else:
                 call.came.put_nowait((kind, body))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         """The node is gone, and nobody knows what has become of what it was told."""
         end = frames.ending(grpc.StatusCode.UNAVAILABLE.value[0], NODE_GONE, ())
         for call in self._calls.values():
@@ -181,7 +183,7 @@ async def serve(descriptor: int, address: str, *, secure: bool) -> int:
     memory.settle()
     ends = [asyncio.ensure_future(event.wait()) for event in (front.draining, front.gone)]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    await door.stop(GRACE_SECONDS)
+    await door.stop(GONE_SECONDS if front.gone.is_set() else GRACE_SECONDS)
     front.transport.close()
     return 0
 
