@@ -7,9 +7,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-run_packages="ca-certificates dnsmasq-base e2fsprogs fdisk gcc iproute2 iputils-ping libc6-dev libvirt-clients
-  libvirt-daemon-system libvirt-dev openssh-client openssh-server ovmf pkg-config qemu-system-x86
-  qemu-utils"
+run_packages="ca-certificates dnsmasq-base e2fsprogs fdisk gcc iproute2 iputils-ping libc6-dev libfuse3-3 libnfs13
+  libvirt-clients libvirt-daemon-system libvirt-dev openssh-client openssh-server ovmf pkg-config
+  qemu-system-x86 qemu-utils"
 
 say() { printf '==> %s\n' "$*" >&2; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
@@ -33,7 +33,7 @@ wanted() {
   if [ "$for_tests" = yes ]; then
     command -v node >/dev/null || echo nodejs
     command -v npm >/dev/null || echo npm
-    echo postgresql-15
+    echo "nfs-ganesha nfs-ganesha-vfs postgresql-15 rpcbind"
   fi
 }
 

@@ -10,6 +10,7 @@ import libvirt
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.virtualization import operating_system, version, virtualization
 from agents.runtime.task import Handler, TaskError, Work
+from agents.storage.nfs import client as nfs
 from zcloud.v1.host_task_pb2 import ConnectHostResult, ConnectHostTask, RunningVm
 
 KIB = 1024
@@ -38,6 +39,7 @@ class ConnectHost(Handler[ConnectHostTask, ConnectHostResult], task=ConnectHostT
         result = await self._hypervisor.call(_capabilities)
         for vm in (await self._hypervisor.inventory()).vms:
             result.vms.append(RunningVm(vm_instance_uuid=vm.vm_instance_uuid, state=vm.state))
+        result.nfs_client = await nfs.find()
         return result
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import libvirt
 
-from agents.kvm import disks, domain_xml, migration
+from agents.kvm import disks, domain_xml
 from agents.kvm.hypervisor import Hypervisor, find, read_state, state_of
 from agents.kvm.virtualization import virtualization
 from agents.runtime.task import TaskError
@@ -151,17 +151,11 @@ class Machines:
         if not await self._hypervisor.call(lambda connection: _resume(connection, vm)):
             raise _not_here(vm)
 
-    def expect(self, spec: VmSpec, address: str) -> str:
-        """A VM is to come here while it runs; returns the URI by which its host reaches this hypervisor."""
+    def expect(self, spec: VmSpec) -> None:
+        """A VM is to come here while it runs: all that it needs has to be here."""
         folder = self.folder(spec.vm_instance_uuid)
         _check_parts(spec)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return migration.reached_by(self._hypervisor.uri, address)
-
-    async def migrate(self, vm: str, uri: str, address: str, check: Callable[[], None]) -> None:
-        """Send it; one that is not here any more but there was sent before."""
-        domain_xml.checked_uuid("vm_instance_uuid", vm)
-        await migration.send(self._hypervisor, vm, uri, address, check)
 
     async def change_cd(self, vm: str, drive: VmCdDrive) -> None:
         """Put an ISO into a drive, or take out what lies there."""

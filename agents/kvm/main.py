@@ -12,6 +12,7 @@ from typing import Any
 from agents.kvm.connect_host import ConnectHost
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.machines import Machines
+from agents.kvm.migration import Migrations
 from agents.kvm.snapshot_handlers import snapshot_handlers
 from agents.kvm.vm_handlers import vm_handlers
 from agents.kvm.volume_handlers import volume_handlers
@@ -28,10 +29,10 @@ LIBVIRT_URI = "qemu:///system"
 
 
 def kvm_handlers(hypervisor: Hypervisor, host_uuid: str, directory: Path) -> list[Handler[Any, Any]]:
-    """All that a KVM host does; files of VMs and networks go below directory."""
+    """All that a KVM host does; files of VMs and networks go below directory, where the agent's identity is."""
     return [
         ConnectHost(hypervisor, host_uuid),
-        *vm_handlers(Machines(hypervisor, directory / "vms")),
+        *vm_handlers(Machines(hypervisor, directory / "vms"), Migrations(hypervisor, directory)),
         *volume_handlers(hypervisor),
         *snapshot_handlers(hypervisor),
         *network_handlers(directory / "dhcp"),

@@ -127,7 +127,8 @@ class PrivateLibvirtd:
         (self.directory / "etc/qemu.conf").write_text(QEMU_CONF)
 
     def _spawn(self) -> None:
-        argv = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "sh", str(self.directory)]
+        # What is mounted later, such as a storage, is seen by it as well.
+        argv = ["unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", ENTER, "sh", str(self.directory)]
         for place, folder in MOUNTS.items():
             argv += [folder, place]
         argv += ["--", "libvirtd", "--pid-file", str(self._pid_file)]

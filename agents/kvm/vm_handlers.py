@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.kvm.domain_xml import checked_uuid
 from agents.kvm.machines import Machines
+from agents.kvm.migration import Migrations
 from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.vm_instance_task_pb2 import (
     ChangeCdResult,
@@ -28,12 +30,10 @@ from zcloud.v1.vm_instance_task_pb2 import (
 )
 
 
-def vm_handlers(machines: Machines) -> list[Handler[Any, Any]]:
+def vm_handlers(machines: Machines, migrations: Migrations) -> list[Handler[Any, Any]]:
     """One handler for each task of vm_instance_task.proto."""
-    return [
-        kind(machines)
-        for kind in (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd, PrepareMigration, MigrateVm)
-    ]
+    kinds = (StartVm, StopVm, RebootVm, PauseVm, ResumeVm, ReadVm, ChangeCd)
+    return [*(kind(machines) for kind in kinds), PrepareMigration(machines, migrations), MigrateVm(migrations)]
 
 
 class StartVm(Handler[StartVmTask, StartVmResult], task=StartVmTask, result=StartVmResult):
@@ -156,22 +156,25 @@ class ChangeCd(Handler[ChangeCdTask, ChangeCdResult], task=ChangeCdTask, result=
 class PrepareMigration(
     Handler[PrepareMigrationTask, PrepareMigrationResult], task=PrepareMigrationTask, result=PrepareMigrationResult
 ):
-    """See that a VM that runs elsewhere finds all that it needs here."""
+    """See that a VM that runs elsewhere finds all that it needs here, and let its host in."""
 
-    def __init__(self, machines: Machines) -> None:
-        self._machines = machines
+    def __init__(self, machines: Machines, migrations: Migrations) -> None:
+        self._machines, self._migrations = machines, migrations
 
     async def run(self, args: PrepareMigrationTask, work: Work) -> PrepareMigrationResult:
         work.check()
-        return PrepareMigrationResult(uri=self._machines.expect(args.spec, args.address))
+        self._machines.expect(args.spec)
+        door = await self._migrations.expect(args)
+        return PrepareMigrationResult(port=door.port, certificate=door.certificate)
 
 
 class MigrateVm(Handler[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, result=MigrateVmResult):
     """Send it while it runs; libvirt lets it run on one of both hosts, whatever happens."""
 
-    def __init__(self, machines: Machines) -> None:
-        self._machines = machines
+    def __init__(self, migrations: Migrations) -> None:
+        self._migrations = migrations
 
     async def run(self, args: MigrateVmTask, work: Work) -> MigrateVmResult:
-        await self._machines.migrate(args.vm_instance_uuid, args.uri, args.address, work.check)
+        checked_uuid("vm_instance_uuid", args.vm_instance_uuid)
+        await self._migrations.send(args, work)
         return MigrateVmResult()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -186,6 +187,25 @@ def _install_programs() -> None:
     missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=SEARCH)]
     if missing:
         _apt_install(missing)
+    wanted = _nfs_packages()
+    if wanted:
+        try:
+            _apt_install(wanted)
+        except HelperError as error:
+            # A host without NFS is a host; whoever attaches such a storage is told.
+            emit({"progress": 45, "detail": f"no NFS here: {error}"})
+
+
+def _nfs_packages() -> list[str]:
+    """What is missing to mount NFS: by the kernel where it can, else in user space."""
+    with open("/proc/filesystems", encoding="ascii") as file:
+        known = "nfs" in file.read().split()
+    modprobe = shutil.which("modprobe", path=SEARCH)
+    if modprobe and not known:
+        known = subprocess.run([modprobe, "-n", "-q", "nfs"], check=False).returncode == 0
+    if known:
+        return [] if shutil.which("mount.nfs", path=SEARCH) else ["nfs-common"]
+    return [] if glob.glob("/usr/lib/*/libnfs.so.1[34]") else ["libnfs13", "libfuse3-3"]
 
 
 def _can_run(python: str, code: str, modules: list[str]) -> bool:

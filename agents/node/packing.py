@@ -14,7 +14,7 @@ import agents
 
 # Everything that the agent's modules import beyond the standard library, and who brings it.
 MODULES = ("grpc", "google.protobuf", "msgspec", "cryptography", "asyncssh", "libvirt", "zcloud.v1.agent_pb2")
-DISTRIBUTIONS = ("grpcio", "protobuf", "msgspec", "cryptography", "asyncssh", "libvirt-python")
+DISTRIBUTIONS = ("grpcio", "protobuf", "msgspec", "cryptography", "asyncssh", "libvirt-python", "mfusepy")
 NOT_FOR_HOSTS = ("agents/node/", "agents/simulator/")
 SETUP_FILES = (
     "agents/__init__.py",

@@ -71,7 +71,7 @@ async def _live(
         outbox = Outbox()
         dispatcher = Dispatcher(journal, handlers, outbox.put)
         try:
-            async with aclosing(Doors(config.agent_endpoint, identity)) as doors:
+            async with aclosing(Doors(config.agent_endpoint, identity, directory / "doors")) as doors:
                 session = Session(
                     config.host_uuid, doors, dispatcher, outbox, inventory, hypervisor_error, changes=changes
                 )

@@ -7,12 +7,12 @@ import logging
 import random
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
 
-from agents.runtime.channel import Doors
+from agents.runtime.channel import Doors, answers
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.outbox import Outbox
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello, HostInventory
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 BACKOFF_FIRST, BACKOFF_LAST = 0.2, 30.0
+# Where nobody listens it costs nobody anything to be asked again, and who starts again is waited for.
+BACKOFF_NOBODY = 4.0
+# A machine without a listener says so at once; a node that is overrun is silent for longer.
+PROMPT_SECONDS = 1.0
 WELCOME_PATIENCE = 30.0
 # A complete inventory goes up this often, so that drift is seen even when an event was lost.
 INVENTORY_SECONDS = 300.0
@@ -33,9 +37,9 @@ class ConnectionLost(Exception):
     """The stream ended; says why."""
 
 
-def backoff(attempt: int, chance: Callable[[], float] = random.random) -> float:
+def backoff(attempt: int, chance: Callable[[], float] = random.random, last: float = BACKOFF_LAST) -> float:
     """Seconds to wait before the next attempt, full jitter: a thousand agents must not come back as one."""
-    longest: float = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(attempt, 16))
+    longest: float = min(last, BACKOFF_FIRST * 2 ** min(attempt, 16))
     return chance() * longest
 
 
@@ -73,6 +77,8 @@ class Session:
         # Changes since the last look began; as many as there can be changes worth telling.
         self._meanwhile: deque[HostInventory] = deque(maxlen=1000)
         self._attempt = 0
+        self._last = BACKOFF_LAST
+        self._welcomed = False
         self._heartbeat_seconds = HEARTBEAT_DEFAULT
         self.connected = asyncio.Event()
 
@@ -82,7 +88,7 @@ class Session:
         try:
             while True:
                 reason = await self._connect_once()
-                delay = backoff(self._attempt, self._chance)
+                delay = backoff(self._attempt, self._chance, self._last)
                 self._attempt += 1
                 self._turn += 1
                 log.warning("host %s: no session (%s); next try in %.1f s", self._host_uuid, reason, delay)
@@ -93,7 +99,24 @@ class Session:
 
     async def _connect_once(self) -> str:
         """One stream from dialling to loss; why it was lost."""
-        channel = self._channel.channel(self._turn) if isinstance(self._channel, Doors) else self._channel
+        self._last, self._welcomed = BACKOFF_LAST, False
+        if not isinstance(self._channel, Doors):
+            return await self._hold(self._channel)
+        began = asyncio.get_running_loop().time()
+        async with self._channel.dial(self._turn) as channel:
+            reason = await self._hold(channel)
+            if not answers(channel):
+                self._unanswered(asyncio.get_running_loop().time() - began)
+        return reason
+
+    def _unanswered(self, seconds: float) -> None:
+        """The connection is gone, and not only the stream: it is not that the node will not have this agent."""
+        if self._welcomed:
+            self._attempt = 0
+        if self._welcomed or seconds < PROMPT_SECONDS:
+            self._last = BACKOFF_NOBODY
+
+    async def _hold(self, channel: grpc.aio.Channel) -> str:
         call = AgentServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
         try:
             await self._greet(call)
@@ -129,12 +152,16 @@ class Session:
         if answer is END or answer.WhichOneof("message") != "welcome":
             raise ConnectionLost("the node did not welcome this host")
         self._heartbeat_seconds = answer.welcome.heartbeat_seconds or HEARTBEAT_DEFAULT
-        if isinstance(self._channel, Doors):
-            self._channel.learn(answer.welcome.endpoints)
+        self._learn(answer.welcome.endpoints)
+        self._welcomed = True
         self._outbox.open()
         self._resend(None)
         self.connected.set()
         log.info("host %s: session with the node is open", self._host_uuid)
+
+    def _learn(self, endpoints: Iterable[str]) -> None:
+        if isinstance(self._channel, Doors):
+            self._channel.learn(endpoints)
 
     async def _converse(self, call: Any) -> None:
         parts = [
@@ -162,6 +189,8 @@ class Session:
                 self._dispatcher.recorded(message.recorded.task_uuid)
             elif kind == "abort":
                 self._dispatcher.abort(message.abort.task_uuid)
+            elif kind == "doors":
+                self._learn(message.doors.endpoints)
 
     async def _write(self, call: Any) -> None:
         while True:

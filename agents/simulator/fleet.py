@@ -19,15 +19,17 @@ STREAMS_PER_CHANNEL = 100
 class Fleet:
     """Runs hosts from start() to stop(). Journals are in memory: they end with the worlds that they are about."""
 
-    def __init__(self, endpoint: str, identity: Identity) -> None:
+    def __init__(self, endpoint: str, identity: Identity, streams: int = STREAMS_PER_CHANNEL) -> None:
+        """streams: sessions on one connection. Hosts that are real have one each."""
         self._endpoint = endpoint
+        self._streams = streams
         self._identity = identity
         self._doors: list[Doors] = []
         self._sessions: list[tuple[Session, Dispatcher, asyncio.Task[None]]] = []
 
     def start(self, host: SimulatedHost) -> None:
         """Let one more host dial in."""
-        if len(self._sessions) % STREAMS_PER_CHANNEL == 0:
+        if len(self._sessions) % self._streams == 0:
             self._doors.append(Doors(self._endpoint, self._identity))
         host.world.sends = True
         outbox = Outbox()

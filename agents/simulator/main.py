@@ -17,12 +17,13 @@ import grpc
 from agents.runtime.enroll import EnrollError, enroll
 from agents.simulator.cloud import Cloud, Size, missing_names
 from agents.simulator.faults import Faults
-from agents.simulator.fleet import Fleet
+from agents.simulator.fleet import STREAMS_PER_CHANNEL, Fleet
 from agents.simulator.host import TASK_NAMES, SimulatedHost
 from zcloud.v1.simulator_host_pb2 import SimulatorHost
 
 UNITS = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 ADDS_AT_ONCE = 16
+SECURE = "grpcs://"
 
 
 def size(text: str) -> int:
@@ -61,13 +62,21 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="zcloud agent simulator", description=__doc__)
     p.add_argument("--server", default=os.environ.get("ZCLOUD_SERVER", "127.0.0.1:50051"), help="host:port of the API")
-    p.add_argument("--ca", type=Path, help="PEM file of the API's certificate authority; without it, no TLS")
+    p.add_argument("--ca", type=Path, help="TLS: PEM file of the API's authority; grpcs://host:port: the system's")
+    p.add_argument("--server-name", default="", help="what the API's certificate is for, when that is not its address")
     p.add_argument("--token", default=os.environ.get("ZCLOUD_TOKEN", ""), help="session of an admin (or ZCLOUD_TOKEN)")
     p.add_argument("--cluster", type=identifier, required=True, metavar="UUID", help="cluster to add the hosts to")
     p.add_argument("--hosts", type=count, required=True, metavar="N", help="how many hosts there shall be")
     p.add_argument("--cpu", type=count, default=64, metavar="N", help="CPUs of a new host")
     p.add_argument("--memory", type=size, default=size("256GiB"), metavar="SIZE", help="memory of a new host")
     p.add_argument("--delay", type=count, default=None, metavar="MS", help="how long each task takes")
+    p.add_argument(
+        "--streams",
+        type=count,
+        default=STREAMS_PER_CHANNEL,
+        metavar="N",
+        help="hosts on one connection; 1 as real ones",
+    )
     p.add_argument("--fail", type=fault, action="append", default=[], metavar="TASK=PERCENT", help="faults by chance")
     return p
 
@@ -100,10 +109,13 @@ async def _until_stopped(options: argparse.Namespace) -> None:
         print("stopped", flush=True)
 
 
-def _api_channel(server: str, ca: Path | None) -> grpc.aio.Channel:
-    if ca is None:
+def _api_channel(options: argparse.Namespace) -> grpc.aio.Channel:
+    server = options.server.removeprefix(SECURE)
+    if options.ca is None and server == options.server:
         return grpc.aio.insecure_channel(server)
-    return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(root_certificates=ca.read_bytes()))
+    trusted = options.ca.read_bytes() if options.ca is not None else None
+    name = (("grpc.ssl_target_name_override", options.server_name),) if options.server_name else ()
+    return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(trusted), options=name)
 
 
 async def simulate(options: argparse.Namespace) -> None:
@@ -121,14 +133,14 @@ async def simulate(options: argparse.Namespace) -> None:
         )
 
     with tempfile.TemporaryDirectory(prefix="zcloud-simulator-") as directory:
-        async with _api_channel(options.server, options.ca) as channel:
+        async with _api_channel(options) as channel:
             cloud = Cloud(channel, options.token, options.cluster)
             present = await cloud.hosts()
             issued = await cloud.issue_token()
             identity = await enroll(
                 Path(directory), issued.enroll_endpoint, issued.token, issued.ca_fingerprint, "simulator"
             )
-            fleet = Fleet(issued.agent_endpoint, identity)
+            fleet = Fleet(issued.agent_endpoint, identity, options.streams)
             try:
                 for host in present[: options.hosts]:
                     fleet.start(simulated(host))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.local_storage import look_at
+from agents.storage.nfs import client
 from agents.storage.paths import checked_path
 from zcloud.v1.primary_storage_task_pb2 import PrepareNfsStorageResult, PrepareNfsStorageTask
-
-MOUNT_SECONDS = 90
 
 
 class PrepareNfsStorage(
@@ -24,12 +22,13 @@ class PrepareNfsStorage(
         path = checked_path("the directory of the primary storage", args.directory)
         if args.url.startswith("-") or ":/" not in args.url or args.mount_options.startswith("-"):
             raise TaskError("INVALID", f"{args.url[:200]!r} is no export, or its mount options are none")
+        await client.clear(path)
         there = await asyncio.to_thread(mounted_at, path)
         if there not in ("", args.url):
             raise TaskError("INVALID", f"{there} is mounted at {path}, not {args.url}; unmount it first")
         if not there:
             await asyncio.to_thread(path.mkdir, mode=0o755, parents=True, exist_ok=True)
-            await _mount(args.url, args.mount_options, path)
+            await client.mount(args.url, args.mount_options, path)
         total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
         return PrepareNfsStorageResult(total_capacity=total, available_capacity=available)
 
@@ -43,25 +42,3 @@ def mounted_at(path: Path) -> str:
             if place == str(path):
                 found = source
     return found
-
-
-async def _mount(url: str, options: str, path: Path) -> None:
-    argv = ["-t", "nfs", *(["-o", options] if options else []), "--", url, str(path)]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "mount",
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        output, _ = await asyncio.wait_for(process.communicate(), MOUNT_SECONDS)
-    except TimeoutError:
-        process.kill()
-        raise TaskError(
-            "UNREACHABLE", f"{url} could not be mounted in {MOUNT_SECONDS} s; is its server there?"
-        ) from None
-    if process.returncode != 0:
-        text = output.decode("utf-8", "replace").strip()
-        raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {text[-400:]}")

@@ -66,7 +66,7 @@ def good_value(field: FieldDescriptor, known: Mapping[str, str], salt: str = "")
             text = f"{salt}.{text}"
         return text[: rule.max_length or DEFAULT_LENGTH]
     if field.type == F.TYPE_ENUM:
-        return next(v.number for v in field.enum_type.values if v.number)
+        return next(v.number for v in field.enum_type.values if v.number and (not rule.values or v.name in rule.values))
     if field.type == F.TYPE_MESSAGE:
         return good_message(field.message_type._concrete_class, known)
     if field.type == F.TYPE_BOOL:

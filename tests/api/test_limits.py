@@ -16,7 +16,7 @@ from zcloud.kernel.errors import Refused
 def test_calls_past_the_limit_are_turned_away(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_node(tmp_path) as api:
-            api.node.server._lane.at_once = 2
+            api.node.server.answers.lane.at_once = 2
             names = [f"account-{n}" for n in range(8)]
             answers = await asyncio.gather(
                 *(api.call("CreateAccount", name=name, password="a good password") for name in names),

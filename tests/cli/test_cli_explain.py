@@ -75,7 +75,8 @@ def test_a_comment_belongs_to_the_line_below_it() -> None:
         (["CreateZone", "name=x", "na"], []),
         (["CreateVmInstance", "cpuN"], ["cpuNum="]),
         (["CreateVmInstance", "l3_network_uuids=a", "l3"], ["l3_network_uuids="]),
-        (["ChangeZoneState", "state_event="], [f"state_event={event}" for event in ("Enable", "Disable", "Maintain")]),
+        (["ChangeZoneState", "state_event="], [f"state_event={event}" for event in ("Enable", "Disable")]),
+        (["ChangePrimaryStorageState", "state_event=m"], ["state_event=Maintain"]),
         (["ChangeZoneState", "state_event=dis"], ["state_event=Disable"]),
         (["ShareResource", "to_public="], ["to_public=true", "to_public=false"]),
         (["QueryZone", "-o", "j"], ["json"]),
@@ -111,7 +112,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     [
         ("zcloud ChangeZoneS", ["ChangeZoneState"]),
         ("zcloud ChangeZoneState sta", ["state_event="]),
-        ("zcloud ChangeZoneState state_event=", ["Enable", "Disable", "Maintain"]),
+        ("zcloud ChangeZoneState state_event=", ["Enable", "Disable"]),
         ("zcloud ChangeZoneState state_event=En", ["Enable"]),
         ("zcloud QueryZone -o ", ["json", "table", "yaml"]),
     ],

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from zcloud.api import rules, server
+from zcloud.api import answers, rules
 from zcloud.api.node import Node, load_everything
 from zcloud.api.rpcs import Rpc, rpcs
 from zcloud.kernel.aggregate import by_kind
 from zcloud.v1 import options_pb2 as o
 
 load_everything()
-server.load_handlers()
+answers.load_handlers()
 TESTS = Path(__file__).parents[1]
 # Handled by the agents' door, which is no part of the pipeline.
 AGENTS = ("Connect",)
@@ -30,6 +30,10 @@ FREE_UUIDS = {
     "resource_uuid": "chosen by the caller, or of any kind",
     "resource_uuids": "of any kind",
     "DetachIsoFromVmInstanceRequest.iso_uuid": "an ISO that is gone may still have to be taken out",
+    **dict.fromkeys(
+        (f"{verb}ImageRequest.backup_storage_uuids" for verb in ("Delete", "Recover", "Expunge")),
+        "where the image has copies; a storage that its owner cannot see otherwise",
+    ),
     "cd_rom_uuid": "of a part of the VM that the call is about",
     "RecoveryImageFromImageStoreBackupStorageRequest.image_uuids": "of images that the cloud does not know yet",
     "DeleteTagRequest.uuid": "of a tag or of a user tag",
@@ -46,7 +50,7 @@ def every() -> list[Rpc]:
 def test_every_rpc_is_declared_and_has_a_handler(rpc: Rpc) -> None:
     assert re.fullmatch(r"[a-z0-9_]+:[a-z0-9_]+", rpc.permission)
     assert rpc.access != o.ACCESS_UNSPECIFIED
-    kind, handler = server.bind(rpc)
+    kind, handler = answers.bind(rpc)
     assert callable(handler)
     assert (kind == "stream") is rpc.streams
 
@@ -72,12 +76,12 @@ def test_a_server_with_an_undeclared_rpc_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: dict[str, Any]
 ) -> None:
     wrong = {**rpcs(), "UpdateZone": dataclasses.replace(rpcs()["UpdateZone"], **spoilt)}
-    monkeypatch.setattr(server, "rpcs", lambda: wrong)
+    monkeypatch.setattr(answers, "rpcs", lambda: wrong)
 
     async def go() -> None:
         node = Node(tmp_path)
         try:
-            with pytest.raises(server.Undeclared, match=spoilt.get("name", "UpdateZone")):
+            with pytest.raises(answers.Undeclared, match=spoilt.get("name", "UpdateZone")):
                 await node.start("127.0.0.1:0")
         finally:
             await node.stop()
@@ -149,6 +153,18 @@ def test_every_uuid_in_a_request_is_one_and_names_a_kind(rpc: Rpc) -> None:
         elif not rpc.reads:
             free = name in FREE_UUIDS or f"{rpc.request.DESCRIPTOR.name}.{path}" in FREE_UUIDS
             assert free, f"{rpc.name}.{path} does not say what it refers to"
+
+
+@pytest.mark.parametrize("rpc", requests(), ids=lambda rpc: rpc.name)
+def test_values_that_are_meant_are_values_of_the_enum(rpc: Rpc) -> None:
+    """What becomes of a state is asked by one enum everywhere, and each kind says which of its values it knows."""
+    for path, field in fields(rpc.request.DESCRIPTOR):
+        meant = set(options(field).values)
+        assert not meant or meant <= set(field.enum_type.values_by_name), f"{rpc.name}.{path}"
+        if field.enum_type is not None and field.enum_type.name == "StateEvent":
+            known = {"STATE_EVENT_ENABLE", "STATE_EVENT_DISABLE"}
+            assert meant - {"STATE_EVENT_MAINTAIN"} == known, f"{rpc.name}.{path}"
+            assert ("STATE_EVENT_MAINTAIN" in meant) is (rpc.name == "ChangePrimaryStorageState")
 
 
 def messages(descriptor: Descriptor, seen: set[str]) -> list[Descriptor]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
-from zcloud.api.rpcs import Rpc, rpcs
-from zcloud.api.server import Server
+from zcloud.api.answers import Answers
+from zcloud.api.rpcs import Rpc
 
 # Of gRPC: what a client takes of metadata unless it was told otherwise.
 TRAILERS = 8192
@@ -67,8 +67,7 @@ class Door:
         self.wrong: list[str] = []
         self._kept = Kept()
         self._keep, node.calls.keep = node.calls.keep, self._hear
-        server = Server(node)
-        self._handlers = {name: server._method(rpc) for name, rpc in rpcs().items() if server_has(rpc)}
+        self._methods = Answers(node, server_has).methods
 
     def _hear(self, rpc: Any, began: int, source: str, client: str, call: Any, *rest: Any, **more: Any) -> None:
         self._kept.id = call.context.causation_id if call is not None else ""
@@ -79,18 +78,18 @@ class Door:
         """How it ended, and the answer."""
         context, answer = Context(metadata), b""
         self._kept = Kept()
-        handler = self._handlers[rpc.name]
+        answered = self._methods[rpc.path].behaviour
         try:
             if rpc.takes_stream:
                 async with asyncio.timeout(SILENCE):
-                    answer = await handler.stream_unary(_once(data), context)
+                    answer = await answered(_once(data), context)
             elif rpc.streams:
                 async with asyncio.timeout(SILENCE):
-                    await _some(handler.unary_stream(data, context))
+                    await _some(answered(data, context))
             else:
                 waits = rpc.name.startswith("Wait")
                 async with asyncio.timeout(PATIENCE if waits else SILENCE):
-                    answer = await handler.unary_unary(data, context)
+                    answer = await answered(data, context)
         except Aborted:
             pass
         except TimeoutError:  # a client that waits for what may never come hangs up

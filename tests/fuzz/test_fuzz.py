@@ -14,8 +14,8 @@ from agents.node.private_sshd import PrivateSshd
 from tests.fuzz.fuzz import NAMES, fuzz
 from tests.support.sshd import sshd
 from zcloud.api import handlers
+from zcloud.api.answers import load_handlers
 from zcloud.api.node import load_everything
-from zcloud.api.server import load_handlers
 from zcloud.kernel.cloud import Cloud
 
 __all__ = ["sshd"]

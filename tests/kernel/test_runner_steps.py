@@ -73,6 +73,14 @@ def test_a_job_within_a_job_that_fails_is_a_step_that_failed(tmp_path: Path) -> 
     driven(tmp_path, body)
 
 
+def test_a_job_without_steps_that_is_refused_fails_with_the_reason(tmp_path: Path) -> None:
+    async def body(works: Works, uuid: str) -> None:
+        job = await works.end(await works.submit("toy_stepless", uuid))
+        assert (job.state, job.error) == (JobState.FAILED, "what it was about is gone")
+
+    driven(tmp_path, body)
+
+
 def test_a_store_that_is_away_delays_a_job_and_fails_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zcloud.kernel.runner.RETRY_SECONDS", 0.01)
 

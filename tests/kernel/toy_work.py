@@ -81,6 +81,15 @@ class Buggy(Workflow, name="toy_buggy", version=1):
             raise ZeroDivisionError("a mistake")
 
 
+class Stepless(Workflow, name="toy_stepless", version=1):
+    """Has nothing to do on any host, and is refused at its end."""
+
+    table = ()
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        raise precondition(Reason.WRONG_STATE, "what it was about is gone")
+
+
 async def _next_item(unit: Unit, job: Job) -> Task | None:
     thing = await unit.get(Thing, job.resource_uuid)
     return Task("host", StringValue(value=f"take {thing.items[0]}")) if thing.items else None

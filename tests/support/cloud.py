@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 from agents.runtime.enroll import enroll
 from agents.simulator.fleet import Fleet
 from agents.simulator.host import SimulatedHost
+from tests.support import called
 from zcloud.api.node import Node
 from zcloud.api.rpcs import Rpc, rpcs
 
@@ -63,6 +64,12 @@ class ApiError(Exception):
         return f"{self.code} {self.message} {self.details}"
 
 
+def _refused(name: str, error: Any) -> ApiError:
+    made = ApiError(error)
+    called.note(name, made.code)
+    return made
+
+
 def build(name: str, fields: Mapping[str, Any]) -> Message:
     """The request of an RPC from its descriptor; enums by short name (state_event="enable")."""
     request = rpcs()[name].request
@@ -101,7 +108,8 @@ class Client:
         try:
             answer, call = method.with_call(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise ApiError(error) from None
+            raise _refused(name, error) from None
+        called.note(name, "OK")
         self.position = dict(call.trailing_metadata()).get("zcloud-position", "")
         return rpc.response.FromString(answer)
 
@@ -114,9 +122,10 @@ class Client:
         call = self.channel.unary_stream(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=timeout)
         try:
             for answer in call:
+                called.note(rpc.name, "OK")
                 yield rpc.response.FromString(answer)
         except grpc.RpcError as error:
-            raise ApiError(error) from None
+            raise _refused(rpc.name, error) from None
         finally:
             call.cancel()
 
@@ -176,9 +185,7 @@ class ServerProcess:
         argv += self._arguments
         begins = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
-            self._process = subprocess.Popen(
-                argv, stdout=output, stderr=subprocess.STDOUT, env={**self._environment, **environment}
-            )
+            self._process = self._spawn(argv, output, {**self._environment, **environment})
         for _ in range(int(seconds / 0.05)):
             said = self.output.read_bytes()[begins:].decode(errors="replace")
             for line in said.splitlines(keepends=True):
@@ -189,6 +196,9 @@ class ServerProcess:
                 self._process.wait(0.05)
                 raise RuntimeError(f"the server ended with {self._process.returncode}: {said[-4000:]}")
         raise RuntimeError(f"the server does not serve after {seconds} s: {said[-4000:]}")
+
+    def _spawn(self, argv: list[str], output: Any, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
     def ended(self, seconds: float = 60.0) -> int:
         """Wait until it has ended by itself; its status."""
@@ -266,7 +276,8 @@ class Api:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            raise ApiError(error) from None
+            raise _refused(name, error) from None
+        called.note(name, "OK")
         self.position = dict(await call.trailing_metadata()).get("zcloud-position", "")
         return rpc.response.FromString(answer)
 
@@ -277,9 +288,10 @@ class Api:
         call = self.channel.unary_stream(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
         try:
             async for answer in call:
+                called.note(name, "OK")
                 yield rpc.response.FromString(answer)
         except grpc.aio.AioRpcError as error:
-            raise ApiError(error) from None
+            raise _refused(name, error) from None
         finally:
             call.cancel()
 

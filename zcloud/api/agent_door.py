@@ -12,9 +12,9 @@ import grpc
 from agents.runtime.channel import SERVER_OPTIONS
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
-from zcloud.api.server import Server, listen, ports
+from zcloud.api.server import Server, listen, shared
 from zcloud.kernel.errors import Refused
-from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Welcome
+from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Doors, Welcome
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10
@@ -29,7 +29,7 @@ class AgentDoor:
 
     def __init__(self, node: Any) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, ports(node)))
+        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, shared(node.share_ports)))
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect,
             request_deserializer=ConnectRequest.FromString,
@@ -41,6 +41,7 @@ class AgentDoor:
         self.enrolment = Server(node, own=lambda rpc: rpc.name == "Enroll")
         self.agent_endpoint = ""
         self.enroll_endpoint = ""
+        self._told: set[str] = set()
 
     async def start(self, agents: str, enrolment: str) -> None:
         """Listen on both; port 0 for any."""
@@ -50,6 +51,7 @@ class AgentDoor:
         self.agent_endpoint = f"{agents.rpartition(':')[0]}:{port}"
         port = await self.enrolment.start(enrolment, authority.credentials(require_client=False))
         self.enroll_endpoint = f"{enrolment.rpartition(':')[0]}:{port}"
+        self.node.cluster.on_beat(self._tell_doors)
 
     async def stop(self) -> None:
         """Close both."""
@@ -73,8 +75,7 @@ class AgentDoor:
         self.node.agents.add(session)
         reader = asyncio.create_task(self._read(session, requests), name=f"agent-{host_uuid}")
         try:
-            endpoints = self.node.doors()["agent_endpoint"].split(",")
-            yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=endpoints))
+            yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=self._nodes()))
             self.node.agents.resend(host_uuid)
             self.node.hosts.opened(host_uuid)
             async for message in session.messages():
@@ -83,6 +84,18 @@ class AgentDoor:
             reader.cancel()
             if self.node.agents.remove(session):
                 self.node.hosts.lost(host_uuid)
+
+    def _nodes(self) -> list[str]:
+        """Where agents may dial in, of all nodes that live."""
+        endpoints: list[str] = self.node.doors()["agent_endpoint"].split(",")
+        return endpoints
+
+    def _tell_doors(self) -> None:
+        """A node has come: an agent learns of it now, since the one that it speaks with may be the next to die."""
+        nodes = self._nodes()
+        if not set(nodes) <= self._told:
+            self.node.agents.tell(ConnectResponse(doors=Doors(endpoints=nodes)))
+        self._told = set(nodes)
 
     async def _may_connect(self, host_uuid: str, names: set[str]) -> str:
         host = await self.node.hosts.find(host_uuid)

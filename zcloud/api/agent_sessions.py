@@ -138,6 +138,11 @@ class AgentSessions:
             return True
         return False
 
+    def tell(self, message: ConnectResponse) -> None:
+        """Something that every agent should know."""
+        for session in self._sessions.values():
+            session.put(message)
+
     def drop(self, host_uuid: str) -> None:
         """The host is no longer ours: end its session."""
         session = self._sessions.pop(host_uuid, None)

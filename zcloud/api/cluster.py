@@ -81,6 +81,11 @@ class Cluster:
         if self._shared is not None:
             self._shared.on_gone(listener)
 
+    def on_beat(self, listener: Callable[[], None]) -> None:
+        """Call it whenever what is known of the others is known anew."""
+        if self._shared is not None:
+            self._shared.on_beat(listener)
+
     def endpoints(self, fact: str, own: str) -> str:
         """Where all that live are reached, this one first: host:port, separated by commas."""
         others = [m.facts.get(fact, "") for m in self._shared.members if m.alive] if self._shared is not None else []

@@ -25,13 +25,15 @@ from projections.snapshots import SnapshotsIn
 from zcloud.api import first_start
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
+from zcloud.api.answers import load_handlers
 from zcloud.api.calls import Calls
 from zcloud.api.cluster import Cluster, facts_of, open_authority, open_vault
 from zcloud.api.current import Current
 from zcloud.api.growth import Growth
 from zcloud.api.operations.actions import Actions
 from zcloud.api.proof import Proof
-from zcloud.api.server import Server, load_handlers
+from zcloud.api.server import Server
+from zcloud.api.tls import Tls, credentials_of
 from zcloud.api.views import Views
 from zcloud.api.webhooks import Webhooks
 from zcloud.kernel import failpoint
@@ -44,7 +46,6 @@ from zcloud.kernel.runner import Runner
 from zcloud.kernel.store import open_store
 from zcloud.processes.infrastructure.host_watch import HostWatch
 from zcloud.processes.watch import WATCHES
-from zcloud.v1 import options_pb2
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Node:
     serve the same cloud, each with a name and a directory of its own; lease: seconds after which the others see to the
     work of one that is gone. vault_key: the file with the key that all of them must have, else it is in the directory.
     share_ports: other nodes of this machine may listen at the same addresses.
+    tls: what the API's door shows; None for a door in clear.
     follow_apart: fill the read models, and the log of calls, in processes of their own.
     """
 
@@ -77,6 +79,7 @@ class Node:
         lease: float = LEASE_SECONDS,
         vault_key: Path | None = None,
         share_ports: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         load_everything()
         load_handlers()
@@ -84,6 +87,7 @@ class Node:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.share_ports = share_ports
+        self.tls = tls
         self.recorder = open_store(directory, store)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)
@@ -156,9 +160,9 @@ class Node:
         await self.door.start(agents, enrolment)
         self.hosts.start(lambda: self.views.where("host"))
         self.cluster.on_gone(lambda _: self.hosts.sweep())
-        self.server = Server(self, own=lambda rpc: rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll")
+        self.server = Server(self)
         self.cloud.log.crowd = self._crowd
-        port = await self.server.start(listen)
+        port = await self.server.start(listen, credentials_of(self.tls, self.authority, self.directory))
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         for watch in self.watches:
             watch.start()

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -48,6 +49,12 @@ class Authority:
         return grpc.ssl_server_credentials(
             [(self._node_key, chain)], self.pem if require_client else None, require_client_auth=require_client
         )
+
+    def certificate(self, names: Sequence[str]) -> tuple[bytes, bytes]:
+        """For a server under these names and addresses: a new key, and the chain that it is trusted by."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._sign(_name(names[0]), key.public_key(), NODE_DAYS, server=True, names=[*map(_host, names)])
+        return _pem(key), made.public_bytes(serialization.Encoding.PEM) + self.pem
 
     def sign_request(self, pem: str, identity: str) -> tuple[str, str]:
         """A certificate for an agent's request, and the SHA-256 of its public key. The identity is ours to say."""
@@ -141,6 +148,13 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _name(common: str) -> x509.Name:

@@ -85,3 +85,8 @@ def rpcs() -> dict[str, Rpc]:
                 yield _rpc(service, method)
 
     return {rpc.name: rpc for rpc in each()}
+
+
+def of_the_api(rpc: Rpc) -> bool:
+    """Whether it is for people and programs, and not for agents."""
+    return rpc.access != options_pb2.ACCESS_AGENT and rpc.name != "Enroll"

@@ -110,10 +110,11 @@ def _number(rules: o.FieldRules) -> Check:
     return check
 
 
-def _enum(field: FieldDescriptor) -> Check:
+def _enum(field: FieldDescriptor, rules: o.FieldRules) -> Check:
+    meant = [v for v in field.enum_type.values if v.number and (not rules.values or v.name in rules.values)]
     # What is given, and says nothing, is as wrong as what is unknown.
-    known = {v.number for v in field.enum_type.values if v.number or not (field.has_presence or field.is_repeated)}
-    names = [v.name for v in field.enum_type.values if v.number]
+    known = {v.number for v in meant} | (set() if field.has_presence or field.is_repeated else {0})
+    names = [v.name for v in meant]
     return lambda value: "" if value in known else f"one of {', '.join(names)}"
 
 
@@ -148,7 +149,7 @@ class Rule:
         if field.type == FieldDescriptor.TYPE_STRING:
             self.check = _text(field, self.rules)
         elif field.type == FieldDescriptor.TYPE_ENUM:
-            self.check = _enum(field)
+            self.check = _enum(field, self.rules)
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             if field.message_type.full_name.startswith("zcloud."):
                 self.nested = rules_of(field.message_type)

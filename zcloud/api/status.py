@@ -6,6 +6,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from zcloud.api.caller import Caller
 from zcloud.kernel.errors import Code, Reason, Refused
 
 DOMAIN = "zcloud"
@@ -69,7 +70,7 @@ def _subject(refused: Refused) -> str:
     return f"{refused.resource[0]}/{refused.resource[1]}" if refused.resource else refused.facts.get("subject", "")
 
 
-async def abort(context: grpc.aio.ServicerContext, refused: Refused) -> None:
+async def abort(context: Caller, refused: Refused) -> None:
     """End the call with the refusal; trailers hold it whole (8 KiB)."""
     status = status_of(refused)
     trailers = (("grpc-status-details-bin", status.SerializeToString()),)

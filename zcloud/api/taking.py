@@ -8,11 +8,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 
 from zcloud.api import access, pipeline
 from zcloud.api.call import Call, Metadata, read_metadata
+from zcloud.api.caller import Caller
 from zcloud.api.rpcs import Rpc
 from zcloud.api.status import abort, internal
 from zcloud.kernel.errors import Code, Reason, Refused
@@ -63,7 +63,7 @@ def taking(node: Any, rpc: Rpc, handler: Taker) -> Callable[[AsyncIterator[bytes
     """The behaviour for gRPC. The call log is told of the call without its messages."""
     under_way: dict[str, int] = {}
 
-    async def answer(data: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+    async def answer(data: AsyncIterator[bytes], context: Caller) -> bytes:
         began, source = node.cloud.clock.now(), context.peer().partition(":")[2]
         metadata, call, principal = Metadata(), None, ""
 

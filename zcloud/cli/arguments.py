@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from google.protobuf.message import Message
 
+from zcloud.cli import server
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.errors import UsageError
 from zcloud.cli.naming import find_field
@@ -37,6 +38,10 @@ class Options:
     if_version: int | None = None
     no_wait: bool = False
     server: str | None = None
+    tls: bool = False
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
     timeout: float | None = None
     help: bool = False
     words: list[str] = field(default_factory=list)
@@ -53,7 +58,7 @@ def parser(name: str) -> Parser:
     made.add_argument("--if-version", type=int, metavar="N", help="only if the resource is still at version N")
     made.add_argument("--no-wait", action="store_true", help="do not wait for the job")
     made.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the call may take (60)")
-    made.add_argument("--server", metavar="H:P", help="the server (ZCLOUD_SERVER, else 127.0.0.1:50051)")
+    server.add_options(made)
     return made
 
 

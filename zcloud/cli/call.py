@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from zcloud.cli import arguments, catalog, job, output, session, upload
+from zcloud.cli import arguments, catalog, job, output, server, session, upload
 from zcloud.cli.arguments import Options
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
@@ -26,7 +26,7 @@ def run(name: str, argv: list[str]) -> int:
     if rpc.method.client_streaming:
         raise UsageError(f"{name} is a conversation between an agent and the server; `zcloud agent` holds it.")
     request = arguments.request_of(rpc, options.words)
-    with Client(session.server_address(options.server)) as client:
+    with Client(server.chosen(options)) as client:
         if rpc.method.server_streaming:
             for answer in client.stream(rpc, request, options):
                 output.print_item(answer, options.output)

@@ -14,6 +14,7 @@ from zcloud.cli.arguments import Options
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.errors import UsageError
 from zcloud.cli.failures import CallError
+from zcloud.cli.server import Server
 
 _LOG_IN = "LogInByAccount"
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0)
@@ -33,9 +34,10 @@ T = TypeVar("T")
 class Client:
     """One server, one session."""
 
-    def __init__(self, server: str) -> None:
-        self.server = server
-        self._channel = grpc.insecure_channel(server, options=_CHANNEL)
+    def __init__(self, server: Server) -> None:
+        self.server = str(server)
+        self._hint = server.hint
+        self._channel = server.channel(_CHANNEL)
         self._session: session.Session | None = None
 
     def __enter__(self) -> "Client":
@@ -73,7 +75,7 @@ class Client:
         try:
             yield from answers
         except grpc.RpcError as error:
-            raise CallError(rpc.name, self.server, error) from None
+            raise self._failed(rpc, error) from None
 
     def upload(self, rpc: Rpc, requests: Callable[[], Iterator[Message]], options: Options | None = None) -> Message:
         """One answer for a stream of requests; an interruption is the caller's to resume."""
@@ -117,7 +119,10 @@ class Client:
                 self._session = self._log_in_here()
                 return run(self._authorization())
         except grpc.RpcError as error:
-            raise CallError(rpc.name, self.server, error) from None
+            raise self._failed(rpc, error) from None
+
+    def _failed(self, rpc: Rpc, error: grpc.RpcError) -> CallError:
+        return CallError(rpc.name, self.server, error, self._hint(error.details() or ""))
 
     def _authorization(self) -> Metadata:
         if self._session is None:

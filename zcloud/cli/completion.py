@@ -104,7 +104,7 @@ def _values(message: Descriptor, current: str) -> list[str]:
     if field is None:
         return []
     before, comma, last = text.rpartition(",") if field.is_repeated else ("", "", text)
-    words = short_forms(field.enum_type) if field.enum_type is not None else _booleans(field)
+    words = short_forms(field) if field.enum_type is not None else _booleans(field)
     # The values are accepted in any case, so they are found in any case.
     matching = [word for word in words if word.lower().startswith(last.lower())]
     return [f"{name}={before}{comma}{word}" for word in matching]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcloud.cli import output, session
+from zcloud.cli import output, server
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
 from zcloud.cli.errors import OK
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     start = moment("--from", options.start)
     end = moment("--to", options.end) if options.end else ""
-    with Client(session.server_address(options.server)) as client:
+    with Client(server.chosen(options)) as client:
         rpc = getter(first_event(client, options.uuid).resource_kind)
         before, after = (_as_of(client, rpc, options.uuid, at) for at in (start, end))
     found = {

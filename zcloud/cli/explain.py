@@ -25,7 +25,8 @@ examples:
   zcloud AddKvmHost name=h1 cluster_uuid=… management_ip=10.0.0.5 username=root private_key=@~/.ssh/id_ed25519
 
 environment:
-  ZCLOUD_SERVER  where the server is (127.0.0.1:50051)
+  ZCLOUD_SERVER  where the server is (127.0.0.1:50051), grpcs://HOST:PORT for TLS
+  ZCLOUD_CA      the authority that its certificate is of, in PEM form, when it is not one of the system
   ZCLOUD_TOKEN   a session's token; else the session kept from the last login
   ZCLOUD_DATA    the server's data directory, to log in as admin on its machine (var)
 """

@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class CallError(CliError):
     """The server refused, or could not be reached."""
 
-    def __init__(self, name: str, server: str, error: grpc.RpcError) -> None:
+    def __init__(self, name: str, server: str, error: grpc.RpcError, hint: str = "") -> None:
         self.code: grpc.StatusCode = error.code()
         self.status = UNAVAILABLE if self.code is grpc.StatusCode.UNAVAILABLE else FAILED
         self.reason = ""
@@ -26,6 +26,8 @@ class CallError(CliError):
                 self.reason = detail.reason
         reason = f" ({self.reason})" if self.reason else ""
         where = f" at {server}" if self.status == UNAVAILABLE else ""
+        if hint and self.status == UNAVAILABLE:
+            lines.append(hint)
         message = printable(error.details() or "the server gave no reason")
         super().__init__("\n  ".join([f"{name}{where}: {self.code.name}{reason}: {message}", *lines]))
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from zcloud.cli.catalog import rules_of
+
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -23,9 +25,11 @@ def short_form(enum: EnumDescriptor, number: int) -> str | None:
     return "".join(word.capitalize() for word in value.name.removeprefix(_prefix(enum)).split("_"))
 
 
-def short_forms(enum: EnumDescriptor) -> list[str]:
-    """All values in short form, without the zero value."""
-    return [short for value in enum.values if (short := short_form(enum, value.number)) is not None]
+def short_forms(field: FieldDescriptor) -> list[str]:
+    """The values that are meant for a field, in short form, without the zero value."""
+    enum, meant = field.enum_type, rules_of(field).values
+    values = [value for value in enum.values if not meant or value.name in meant]
+    return [short for value in values if (short := short_form(enum, value.number)) is not None]
 
 
 def enum_number(enum: EnumDescriptor, text: str) -> int | None:
@@ -48,7 +52,7 @@ def is_size(field: FieldDescriptor) -> bool:
 def type_name(field: FieldDescriptor) -> str:
     """The type in a person's words."""
     if field.enum_type is not None:
-        name = " | ".join(short_forms(field.enum_type))
+        name = " | ".join(short_forms(field))
     elif field.message_type is not None:
         name = field.message_type.name
     elif is_size(field):

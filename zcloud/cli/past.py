@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from zcloud.cli import catalog
+from zcloud.cli import catalog, server
 from zcloud.cli.arguments import FORMATS, Parser
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
@@ -24,7 +24,7 @@ def parser(name: str, what: str) -> Parser:
     made = Parser(prog=f"zcloud {name}", allow_abbrev=False, description=what)
     made.add_argument("uuid", help="of a resource, also of one that is gone")
     made.add_argument("-o", "--output", choices=FORMATS, default="table", help="how to print the answer")
-    made.add_argument("--server", metavar="H:P", help="the server (ZCLOUD_SERVER, else 127.0.0.1:50051)")
+    server.add_options(made)
     return made
 
 

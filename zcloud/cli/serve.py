@@ -12,8 +12,10 @@ from pathlib import Path
 
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import JournalError
+from zcloud.api.answers import Undeclared
 from zcloud.api.node import Node
-from zcloud.api.server import Undeclared
+from zcloud.api.tls import BadCertificate
+from zcloud.cli import tls
 from zcloud.cli.errors import CliError
 from zcloud.cli.workers import Workers
 from zcloud.kernel import memory
@@ -63,6 +65,7 @@ def main(argv: list[str]) -> int:
         metavar="N",
         help="nodes on this machine behind one address, with --store postgresql://… (default: 1)",
     )
+    tls.add_options(parser)
     parser.add_argument("--share-ports", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
@@ -72,6 +75,10 @@ def main(argv: list[str]) -> int:
         parser.error(f"--lease {options.lease:g}: must be from 1 to {LONGEST_LEASE} seconds")
     if options.workers < 1 or (options.workers > 1 and not options.store):
         parser.error(f"--workers {options.workers}: one process writes a SQLite store; give --store postgresql://…")
+    try:
+        options.api_tls = tls.read(options, parser)
+    except BadCertificate as error:
+        raise CliError(f"serve: {error}") from None
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     # Log and read models hold what every account has; keys lie beside them.
@@ -100,6 +107,7 @@ async def _serve(options: argparse.Namespace) -> int:
         lease=options.lease,
         vault_key=options.vault_key,
         share_ports=options.share_ports,
+        tls=options.api_tls,
     )
     memory.settle()
     stop = asyncio.Event()

@@ -12,7 +12,6 @@ from pathlib import Path
 from zcloud.cli.errors import CliError, UsageError
 from zcloud.cli.files import cache_directory, write_private
 
-DEFAULT_SERVER = "127.0.0.1:50051"
 ADMIN = "admin"
 
 
@@ -22,11 +21,6 @@ class Session:
 
     token: str
     account_name: str = ""
-
-
-def server_address(option: str | None) -> str:
-    """Where the server is: what was asked for, else ZCLOUD_SERVER, else this machine."""
-    return option or os.environ.get("ZCLOUD_SERVER", "") or DEFAULT_SERVER
 
 
 def from_environment() -> Session | None:
@@ -59,10 +53,10 @@ def forget(server: str) -> None:
 
 def admin_password(server: str) -> str:
     """The password that the server made on its first start; on the same machine only."""
-    path = Path(os.environ.get("ZCLOUD_DATA", "") or "var") / "admin-password"
+    path = data_directory() / "admin-password"
     way_out = f"Log in: zcloud LogInByAccount account_name={ADMIN} password=@FILE (or password=- to type it)."
     # The password of a local server is nothing that another machine may be told.
-    if not _is_local(server):
+    if not is_local(server):
         raise CliError(f"there is no session for {server}. {way_out}")
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -75,14 +69,21 @@ def admin_password(server: str) -> str:
         raise CliError(f"there is no session for {server}, and {path}: {error.strerror}. {way_out}") from None
 
 
-def _path(server: str) -> Path:
-    return cache_directory() / "sessions" / f"{hashlib.sha256(server.encode()).hexdigest()[:32]}.json"
+def data_directory() -> Path:
+    """Of a server on this machine."""
+    return Path(os.environ.get("ZCLOUD_DATA", "") or "var")
 
 
-def _is_local(server: str) -> bool:
+def is_local(server: str) -> bool:
+    """Whether an address is one of this machine's."""
+    server = server.removeprefix("grpcs://")
     if server.startswith("unix:"):
         return True
     return any(_can_bind(*found) for found in _addresses(server))
+
+
+def _path(server: str) -> Path:
+    return cache_directory() / "sessions" / f"{hashlib.sha256(server.encode()).hexdigest()[:32]}.json"
 
 
 def _addresses(server: str) -> Iterator[tuple[int, tuple[str, int]]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from zcloud.cli import arguments, catalog, job, output
+from zcloud.cli import arguments, catalog, job, output, server
 from zcloud.cli.arguments import Options
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
@@ -24,7 +24,7 @@ def run(rpc: Rpc, options: Options) -> int:
     path, words = _file(rpc, options.words)
     request: Any = arguments.request_of(rpc, words)
     progress = catalog.find(f"Get{rpc.name.removeprefix('Upload')}Upload")
-    with Client(_server(options)) as client:
+    with Client(server.chosen(options)) as client:
         answer: Any = _bring(client, rpc, progress, request, path, options)
         status = OK
         if answer.job_uuid and not options.no_wait:
@@ -34,12 +34,6 @@ def run(rpc: Rpc, options: Options) -> int:
                 status = FAILED
         output.print_answer(answer, options.output, request)
         return status
-
-
-def _server(options: Options) -> str:
-    from zcloud.cli import session
-
-    return session.server_address(options.server)
 
 
 def _file(rpc: Rpc, words: list[str]) -> tuple[Path, list[str]]:

@@ -163,7 +163,7 @@ def _scalar(field: FieldDescriptor, path: str, value: Any) -> Any:
     if field.enum_type is not None:
         number = enum_number(field.enum_type, text)
         if number is None:
-            values = short_forms(field.enum_type)
+            values = short_forms(field)
             raise unknown(f"value of {path}", text, values, f"(its values: {', '.join(values)})")
         return number
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:

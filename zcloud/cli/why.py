@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcloud.cli import catalog, output, session
+from zcloud.cli import catalog, output, server
 from zcloud.cli.causes import Link, Story, earlier_decisions, facts, first_cause
 from zcloud.cli.client import Client
 from zcloud.cli.errors import OK, CliError
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     made = parser("why", "Why a resource is as it is: the chain of causes of the newest change.")
     made.add_argument("field", nargs="?", help="of the inventory; the state when absent")
     options = made.parse_args(argv)
-    with Client(session.server_address(options.server)) as client:
+    with Client(server.chosen(options)) as client:
         story = Story(client, list(history(client, options.uuid)))
         event, field = _newest(story.events, options.field)
         chain = [_what(story.events, event, field), *_causes(story, event), *_before(story, event, field)]

@@ -15,6 +15,8 @@ import socket
 import sys
 from pathlib import Path
 
+from zcloud.api.tls import TOLD
+from zcloud.cli import tls
 from zcloud.cli.errors import CliError
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class Workers:
             assert process.stdout is not None
             async for line in process.stdout:
                 if line.decode(errors="replace").startswith(SERVES):
-                    self._show_password(number)
+                    self._show(number)
                     if not serves.done():
                         serves.set_result(None)
             status = await process.wait()
@@ -83,7 +85,7 @@ class Workers:
         name = f"{o.node_name or socket.gethostname()}-{number}"
         argv = ["--data", self._of(number), "--store", o.store, "--node-name", name, "--share-ports"]
         argv += ["--vault-key", o.vault_key or self._directory / "vault.key", "--lease", o.lease]
-        argv += ["--agent-base", o.agent_base, "--log-level", o.log_level]
+        argv += ["--agent-base", o.agent_base, "--log-level", o.log_level, *tls.arguments(o)]
         for door, (address, _) in self._held.items():
             argv += [f"--{door.replace('_', '-')}", address]
         return await asyncio.create_subprocess_exec(
@@ -99,12 +101,15 @@ class Workers:
     def _of(self, number: int) -> Path:
         return self._directory / f"worker-{number}"
 
-    def _show_password(self, number: int) -> None:
-        """The first start leaves the admin's password where a single node would."""
+    def _show(self, number: int) -> None:
+        """The first start leaves the admin's password where a single node would; so does TLS what clients trust."""
         made = self._of(number) / "admin-password"
         if made.exists():
             with contextlib.suppress(FileExistsError):
                 os.link(made, self._directory / "admin-password")
+        if number == 1:
+            (self._directory / TOLD).unlink(missing_ok=True)
+            (self._directory / TOLD).symlink_to(Path(self._of(1).name) / TOLD)
 
     async def _end(self) -> None:
         self._stopping.set()

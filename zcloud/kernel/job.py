@@ -272,7 +272,9 @@ class Job(Resource, kind="job"):
             aggregate.finish_date = aggregate.last_op_date
 
     def mark(self, index: int, state: StepState, error: str = "", *, start: bool = False) -> None:
-        """Fold into one step."""
+        """Fold into one step; a job without any has none that failed."""
+        if not self.steps:
+            return
         old = self.steps[index]
         now = self.last_op_date
         # What was passed over stays named when the step goes on with the rest.

@@ -162,6 +162,7 @@ class SharedLeases(Leases):
         self._epochs: dict[int, int] = {}
         self._until = 0.0
         self._gone: list[Callable[[set[str]], None]] = []
+        self._beaten: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
     def epoch_of(self, part: int) -> int | None:
@@ -174,6 +175,10 @@ class SharedLeases(Leases):
     def on_gone(self, listener: Callable[[set[str]], None]) -> None:
         """Call it in the event loop with the instances that were alive and are no longer."""
         self._gone.append(listener)
+
+    def on_beat(self, listener: Callable[[], None]) -> None:
+        """Call it in the event loop after each heartbeat, when members are known anew."""
+        self._beaten.append(listener)
 
     async def start(self) -> None:
         """Join, and own what is free; returns when the others know that they are not alone any more."""
@@ -232,6 +237,8 @@ class SharedLeases(Leases):
         if gone := before - living:
             for listener in self._gone:
                 listener(gone)
+        for told in self._beaten:
+            told()
 
     def _compare_clocks(self, before: int, after: int, seen: int) -> None:
         """The store looked at its clock in between: what lies outside is not the way there and back, but its clock."""

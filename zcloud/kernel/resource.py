@@ -45,8 +45,6 @@ class Resource(Aggregate):
     goes_with_owner: ClassVar[bool] = True
     # Whether other accounts can be let see and use it.
     shareable: ClassVar[bool] = True
-    # What Change…State accepts.
-    state_events: ClassVar[tuple[str, ...]] = ("enable", "disable")
     # The workflow that deletes it, where hosts must act; empty when an event is enough.
     delete_workflow: ClassVar[str] = ""
 

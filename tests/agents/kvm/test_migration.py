@@ -1,19 +1,28 @@
-"""A guest under a real QEMU goes on under another libvirtd, with its disk on a file system that both see (VM-38)."""
+"""A guest under a real QEMU goes on under another libvirtd, by a door that opens for its host alone (VM-38)."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agents.kvm import migration_door
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.main import kvm_handlers
-from agents.kvm.migration import reached_by
+from agents.kvm.migration import SOCKETS, socket_of
+from agents.kvm.migration_door import Entry
+from agents.runtime import identity as ids
+from agents.runtime.task import TaskError
 from tests.agents.kvm.conftest import Host, eventually
 from tests.support import tasks
 from tests.support.libvirtd import running_libvirtd
+from zcloud.api.pki import Authority
 from zcloud.v1.vm_instance_task_pb2 import (
     MigrateVmTask,
     PrepareMigrationTask,
@@ -21,10 +30,18 @@ from zcloud.v1.vm_instance_task_pb2 import (
     StartVmTask,
     StopVmTask,
     VmDisk,
+    VmSpec,
 )
 
 pytestmark = pytest.mark.real
 ADDRESS = "127.0.0.1"
+
+
+def enrol(directory: Path, authority: Authority, host_uuid: str) -> None:
+    """As the node lets an agent in."""
+    key = ids.load_or_make_key(directory)
+    certificate, _ = authority.sign_request(ids.certificate_request(key, "agent").decode(), f"host/{host_uuid}")
+    ids.store(directory, ids.Identity(key, certificate.encode(), authority.pem))
 
 
 class Other:
@@ -34,16 +51,28 @@ class Other:
         self.hypervisor = Hypervisor(uri, ping_seconds=0.5)
         self.handlers = {handler.task: handler for handler in kvm_handlers(self.hypervisor, "b" * 32, folder)}
 
-    def run(self, task: object) -> object:
-        return tasks.run(self.handlers[type(task)], task)  # type: ignore[index, arg-type]
+    async def run(self, task: Any) -> Any:
+        return await self.handlers[type(task)].run(task, tasks.new_work())
 
-    def state(self, vm: str) -> str:
-        return str(self.run(ReadVmTask(vm_instance_uuid=vm)).state)  # type: ignore[attr-defined]
+    async def state(self, vm: str) -> str:
+        return str((await self.run(ReadVmTask(vm_instance_uuid=vm))).state)
+
+    async def opens(self, host: Host, spec: VmSpec) -> MigrateVmTask:
+        """What the other one is told to come in."""
+        task = PrepareMigrationTask(spec=spec, address=ADDRESS, source_host_uuid=host.uuid)
+        door = await self.run(task)
+        vm = spec.vm_instance_uuid
+        return MigrateVmTask(vm_instance_uuid=vm, address=ADDRESS, port=door.port, certificate=door.certificate)
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Other]:
+def other(host: Host, tmp_path: Path) -> Iterator[Other]:
+    authority = Authority(tmp_path / "authority")
+    enrol(host.folder, authority, host.uuid)
+    enrol(tmp_path / "stranger", authority, "c" * 32)
+    enrol(tmp_path / "foreigner", Authority(tmp_path / "other authority"), host.uuid)
     with running_libvirtd() as daemon:
+        enrol(tmp_path, authority, "b" * 32)
         made = Other(daemon.uri, tmp_path)
         made.hypervisor.start()
         with contextlib.closing(made.hypervisor):
@@ -51,29 +80,93 @@ def other(tmp_path: Path) -> Iterator[Other]:
             yield made
 
 
-def test_it_runs_on_there(host: Host, other: Other) -> None:
+async def sent(host: Host, task: MigrateVmTask) -> None:
+    await host.handlers[MigrateVmTask].run(task, tasks.new_work())
+
+
+async def refused(action: Callable[[], Awaitable[Any]]) -> str:
+    with pytest.raises(TaskError) as caught:
+        await action()
+    return caught.value.reason
+
+
+def test_it_runs_on_there(host: Host, other: Other, tmp_path: Path) -> None:
+    """Nobody but its host is let in: no other host of the cloud, none of another cloud, and none without a name."""
     spec = host.blank()
     vm = spec.vm_instance_uuid
-    missing = PrepareMigrationTask(spec=spec, address=ADDRESS)
-    missing.spec.disks.append(VmDisk(volume_uuid="e" * 32, path="/nowhere.qcow2", format="qcow2", device_id=1))
-    assert tasks.failure(other.handlers[PrepareMigrationTask], missing).reason == "NOT_FOUND"
-    gone = MigrateVmTask(vm_instance_uuid=vm, uri="qemu+unix:///system?socket=/nowhere", address=ADDRESS)
-    uri = other.run(PrepareMigrationTask(spec=spec, address=ADDRESS)).uri  # type: ignore[attr-defined]
-    send = MigrateVmTask(vm_instance_uuid=vm, uri=uri, address=ADDRESS)
-    assert host.failure(send).reason == "NOT_FOUND"
-    host.run(StartVmTask(spec=spec))
-    try:
-        assert host.failure(gone).reason == "UNREACHABLE"
-        assert host.state(vm) == "Running"
+
+    async def body() -> None:
+        missing = PrepareMigrationTask(spec=spec, address=ADDRESS)
+        missing.spec.disks.append(VmDisk(volume_uuid="e" * 32, path="/nowhere.qcow2", format="qcow2", device_id=1))
+        assert await refused(lambda: other.run(missing)) == "NOT_FOUND"
+        send = await other.opens(host, spec)
+        assert await refused(lambda: sent(host, send)) == "NOT_FOUND"
+        await host.handlers[StartVmTask].run(StartVmTask(spec=spec), tasks.new_work())
+        for name in ("stranger", "foreigner"):
+            assert await answer(tmp_path / name, send) == b"", name
+        assert await nameless(send) == b""
+        assert await answer(host.folder, send) != b""
+        impostor = MigrateVmTask()
+        impostor.CopyFrom(send)
+        impostor.certificate = (await other.opens(host, host.blank())).certificate
+        assert await refused(lambda: sent(host, impostor)) == "UNREACHABLE"
+        old = MigrateVmTask(vm_instance_uuid=vm, uri="qemu+tcp://127.0.0.1/system", address=ADDRESS)
+        assert await refused(lambda: sent(host, old)) == "REFUSED"
+        assert await other.state(vm) == "Stopped"
         for _ in range(2):  # done again, it is done
-            host.run(send)
-            assert (host.state(vm), other.state(vm)) == ("Stopped", "Running")
+            await sent(host, send)
+            assert await other.state(vm) == "Running"
+        await other.opens(host, spec)  # the earlier door is shut
+        assert await refused(lambda: sent(host, send)) == "UNREACHABLE"
+
+    try:
+        asyncio.run(body())
+        assert host.state(vm) == "Stopped"
     finally:
         host.run(StopVmTask(vm_instance_uuid=vm, cold=True))
-        other.run(StopVmTask(vm_instance_uuid=vm, cold=True))
+        asyncio.run(other.run(StopVmTask(vm_instance_uuid=vm, cold=True)))
 
 
-def test_how_a_hypervisor_is_reached() -> None:
-    assert reached_by("qemu:///system", "10.0.0.7") == "qemu+tls://10.0.0.7/system"
-    own = "qemu+unix:///system?socket=/run/x"
-    assert reached_by(own, "10.0.0.7") == own
+# What a client of libvirt says first: the length, then a call without arguments.
+HELLO = bytes.fromhex("0000001c 20008086 00000001 00000042 00000000 00000001 00000000")
+
+
+async def answer(directory: Path, to: MigrateVmTask) -> bytes:
+    """What the hypervisor behind the door says to somebody with this identity."""
+    async with Entry(directory, ADDRESS, to.port, to.certificate) as entry:
+        reader, writer = await asyncio.open_unix_connection(entry.uri.partition("socket=")[2])
+        writer.write(HELLO)
+        with contextlib.suppress(ConnectionError):
+            return await reader.read(4)
+    return b""
+
+
+async def nameless(to: MigrateVmTask) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=to.certificate)
+    try:
+        reader, writer = await asyncio.open_connection(ADDRESS, to.port, ssl=context)
+        writer.write(HELLO)
+        return await reader.read(4)
+    except OSError:
+        return b""
+
+
+def test_a_door_that_nobody_uses_is_shut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration_door, "OPEN_SECONDS", 0.05)
+    enrol(tmp_path, Authority(tmp_path / "authority"), "b" * 32)
+
+    async def body() -> None:
+        door = await migration_door.Doors(tmp_path).open("a" * 32, ADDRESS, "c" * 32, "/nowhere")
+        assert door.port in migration_door.PORTS
+        await asyncio.wait_for(door.server.wait_closed(), 30)
+        with socket.socket() as client:
+            assert client.connect_ex((ADDRESS, door.port)) != 0
+
+    asyncio.run(body())
+
+
+def test_where_a_hypervisor_listens() -> None:
+    assert socket_of("qemu:///system") in SOCKETS
+    assert socket_of("qemu+unix:///system?socket=/run/x") == "/run/x"

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from agents.runtime import session as sessions
-from agents.runtime.channel import open_channel
+from agents.runtime.channel import MOST_DOORS, Doors
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.identity import Identity
 from agents.runtime.journal import Journal
 from agents.runtime.outbox import Outbox
-from agents.runtime.session import BACKOFF_LAST, Session, backoff
+from agents.runtime.session import BACKOFF_LAST, BACKOFF_NOBODY, Session, backoff
 from tests.agents.runtime.node import Authority, Node, Stream
 from tests.agents.runtime.workbench import Start, start_task, until
+from zcloud.v1 import agent_pb2
 from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, HostInventory, ObservedVm, Task, TaskProgress
 from zcloud.v1.vm_instance_task_pb2 import StartVmTask
 
@@ -28,8 +30,9 @@ AUTHORITY = Authority()
 class Host:
     """An agent's parts around a session."""
 
-    def __init__(self, node: Node, identity: Identity | None = None) -> None:
+    def __init__(self, node: Node, identity: Identity | None = None, kept: Path | None = None) -> None:
         self.node = node
+        self.kept = kept
         self.identity = identity or AUTHORITY.issue("host-1")
         self.start = Start()
         self.journal = Journal()
@@ -49,14 +52,19 @@ class Host:
         never = seconds == sessions.INVENTORY_SECONDS or (seconds == 1 and not self.beats)
         await asyncio.sleep(3600 if never else 0.02)
 
+    @property
+    def backoffs(self) -> list[float]:
+        """Seconds between one try and the next."""
+        return [w for w in self.waits if w not in (1, sessions.INVENTORY_SECONDS)]
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Host]:
-        async with open_channel(self.node.endpoint, self.identity) as channel:
+        async with aclosing(Doors(self.node.endpoint, self.identity, self.kept)) as self.doors:
             self.outbox = outbox = Outbox()
             self.dispatcher = Dispatcher(self.journal, [self.start], outbox.put)
             self.session = Session(
                 "host-1",
-                channel,
+                self.doors,
                 self.dispatcher,
                 outbox,
                 lambda: self.inventory(),
@@ -232,9 +240,68 @@ def test_the_back_off_grows_while_sessions_die_young_and_ends_with_one_that_live
             host.waits.clear()
             node.streams[3].hang_up = True
             await until(lambda: len(node.streams) == 9 and node.streams[8].of("inventory"))
-            assert [w for w in host.waits if w not in (1, sessions.INVENTORY_SECONDS)] == [0.1, 0.2, 0.4, 0.8, 1.6]
+            assert host.backoffs == [0.1, 0.2, 0.4, 0.8, 1.6]
 
     play(scenario)
+
+
+def test_a_node_that_comes_back_at_its_door_is_dialled_within_seconds_however_often_and_long_it_was_gone() -> None:
+    """ARC-14: what a channel or a back-off remembers of the time without a node must not hold up the agent."""
+
+    async def scenario() -> None:
+        node = Node(AUTHORITY)
+        async with node.serving():
+            pass  # Only to learn the port.
+        host = Host(node)
+        host.beats = False  # No session lives long enough to end a back-off.
+        async with host.running():
+            for _ in range(3):
+                host.waits.clear()
+                await until(lambda: len(host.backoffs) > 8)
+                assert host.backoffs[0] <= 0.4, "what had grown before the session counts no more"
+                assert max(host.backoffs) == BACKOFF_NOBODY / 2
+                async with node.serving():
+                    tries = len(host.backoffs)
+                    await until(host.session.connected.is_set)
+                    # One try may have been under way when the door was opened; no other is in vain.
+                    assert len(host.backoffs) <= tries + 1
+                await until(lambda: not host.session.connected.is_set())
+
+    play(scenario)
+
+
+def test_an_agent_learns_of_nodes_while_it_is_connected_and_outlives_all_that_it_was_installed_with(
+    tmp_path: Path,
+) -> None:
+    """MN-02: also its own restart."""
+
+    async def scenario() -> None:
+        kept = tmp_path / "doors"
+        newer = Node(AUTHORITY)
+        async with newer.serving():
+            async with Node(AUTHORITY).serving() as old, Host(old, kept=kept).running() as host:
+                await until(lambda: old.streams and old.streams[0].of("heartbeat"))
+                assert newer.streams == []
+                await old.streams[0].send(doors=agent_pb2.Doors(endpoints=[newer.endpoint]))
+                await until(lambda: newer.endpoint in host.doors.known)
+                assert len(old.streams) == 1
+            newer.streams.clear()
+            async with Host(old, kept=kept).running():
+                await until(lambda: newer.streams and newer.streams[0].of("heartbeat"))
+
+    play(scenario)
+
+
+def test_nodes_that_are_gone_for_good_are_forgotten_and_those_of_the_installation_are_not(tmp_path: Path) -> None:
+    kept = tmp_path / "doors"
+    doors = Doors("first:1,second:1", AUTHORITY.issue("host-1"), kept)
+    for n in range(100):
+        doors.learn([f"node:{n}", f"node:{n + 1}"])
+    assert len(doors.known) == MOST_DOORS
+    assert {"first:1", "second:1", "node:99", "node:100"} <= set(doors.known)
+    assert set(Doors("first:1", AUTHORITY.issue("host-1"), kept).known) == set(doors.known)
+    kept.write_bytes(b"\xff\xfe")
+    assert Doors("first:1", AUTHORITY.issue("host-1"), kept).known == ("first:1",)
 
 
 def test_full_jitter_between_nothing_and_thirty_seconds() -> None:

@@ -193,6 +193,39 @@ def test_isos_come_and_go(tmp_path: Path) -> None:
     on_ground(tmp_path, body)
 
 
+def test_an_iso_that_is_deleted_is_taken_out_of_drives(tmp_path: Path) -> None:
+    """IMG-09, VM-31: of VMs that run, are stopped, or lie in the recycle bin; of all, or the image stays."""
+
+    async def body(here: Ground) -> None:
+        iso = await add_image(here, "iso", format="Iso")
+        vms = [await here.create(name=f"vm{n}") for n in range(3)]
+        for vm in vms:
+            await here.api.done("AttachIsoToVmInstance", vm_instance_uuid=vm.uuid, iso_uuid=iso)
+        await here.api.done("StopVmInstance", uuid=vms[1].uuid)
+        await here.api.done("DeleteVmInstance", uuid=vms[2].uuid)
+        here.order("ChangeCdTask")
+        job = await here.failed("DeleteImage", uuid=iso)
+        assert "as ordered" in job.error
+        image = (await here.api.call("GetImage", uuid=iso)).inventory
+        assert image.status == image.STATUS_READY
+        assert iso in inside(here, vms[0].uuid)[0]
+        await here.api.done("DeleteImage", uuid=iso)
+        assert inside(here, vms[0].uuid) == [""]
+        assert [drives(await here.vm(vm.uuid)) for vm in vms] == [[(0, "")]] * 3
+        image = (await here.api.call("GetImage", uuid=iso)).inventory
+        assert image.status == image.STATUS_DELETED
+        assert (await here.api.call("RecoverImage", uuid=iso)).job_uuid == ""
+
+        # One that cannot follow keeps it only where that is what was asked for.
+        await here.api.done("AttachIsoToVmInstance", vm_instance_uuid=vms[0].uuid, iso_uuid=iso)
+        await here.api.done("AttachIsoToVmInstance", vm_instance_uuid=vms[1].uuid, iso_uuid=iso)
+        here.order("ChangeCdTask")
+        await here.api.done("DeleteImage", uuid=iso, delete_mode="enforcing")
+        assert [drives(await here.vm(vm.uuid)) for vm in vms[:2]] == [[(0, iso)], [(0, "")]]
+
+    on_ground(tmp_path, body)
+
+
 def test_what_it_boots_with(tmp_path: Path) -> None:
     """VM-07, VM-08: from the next start on; the firmware comes from the image."""
 

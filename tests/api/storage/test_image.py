@@ -140,10 +140,13 @@ def test_from_a_file_and_on_the_storage_with_the_most_room(tmp_path: Path, sshd:
             await add(api, f"file://{source}", format="raw", backup_storage_uuid=first.uuid)
         assert disabled.value.reason == "WRONG_STATE"
         await api.call("ChangeBackupStorageState", uuid=first.uuid, state_event="enable")
-        # the one that has the image has less room
+        # the one that must leave more free has less room
+        fields = {"category": "backupStorage", "name": "reservedCapacity", "value": "9G"}
+        await api.call("UpdateResourceConfig", resource_uuid=second.uuid, **fields)
         again = (await api.done("AddImage", name="j", url=f"file://{source}", format="raw")).inventory
         assert [c.backup_storage_uuid for c in again.copies] == [first.uuid]
         await api.call("UpdateGlobalConfig", category="backupStorage", name="reservedCapacity", value="9000T")
+        await api.call("UpdateResourceConfig", resource_uuid=second.uuid, **{**fields, "value": "9000T"})
         with pytest.raises(ApiError) as full:
             await add(api, f"file://{source}", format="raw")
         assert (full.value.code, full.value.reason) == ("RESOURCE_EXHAUSTED", "NO_STORAGE_AVAILABLE")

@@ -18,10 +18,10 @@ from tests.support.cloud import build
 from zcloud.api import pipeline
 from zcloud.api.agent_door import AgentDoor
 from zcloud.api.agent_sessions import AgentSessions
+from zcloud.api.answers import bind, load_handlers
 from zcloud.api.call import Call
 from zcloud.api.node import load_everything
 from zcloud.api.rpcs import rpcs
-from zcloud.api.server import bind, load_handlers
 from zcloud.domain.identity.account import ADMIN_UUID
 from zcloud.kernel import failpoint
 from zcloud.kernel.cloud import Cloud

@@ -142,6 +142,13 @@ async def two_backups(run: Run) -> None:
     run.names["backup2"] = (await run.done("AddSftpBackupStorage", **fields)).inventory.uuid
 
 
+async def copy_deleted(run: Run) -> None:
+    """One of the image's copies lies in the recycle bin."""
+    n = run.names
+    await run.done("CopyImageToBackupStorage", uuid=n["image"], backup_storage_uuid=n["backup2"])
+    await run.call("DeleteImage", uuid=n["image"], backup_storage_uuids=[n["backup2"]])
+
+
 async def image_store(run: Run) -> None:
     """An image store that has the image as well."""
     fields = {"name": "store", "url": "/zcloud/is", "hostname": "store.invalid", **HOST}
@@ -226,6 +233,7 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "image_deleted": ("parts", image_deleted),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),
+    "copy_deleted": ("two_backups", copy_deleted),
     "image_store": ("parts", image_store),
     "exported": ("image_store", exported),
     "uploading": ("parts", uploading),

@@ -169,6 +169,9 @@ SCENARIOS = [
     Scenario("delete_image_store", "delete_resource", "exported", calls(
         "DeleteBackupStorage", uuid="$image_store")),
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
+    Scenario("expunge_image_copies", "expunge_image_copies", "copy_deleted", calls("ExpungeImage", uuid="$image")),
+    Scenario("delete_iso", "delete_image", "with_iso", calls("DeleteImage", uuid="$iso")),
+    Scenario("eject_iso", "eject_iso", "with_iso", submits("eject_iso", "vm", iso_uuid="$iso")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),
     Scenario("clean_up_cache", "clean_up_image_cache", "garbage", calls(

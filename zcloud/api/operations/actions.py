@@ -162,7 +162,7 @@ class Actions:
 
 
 def _beside(order: Order, action: Action) -> Command:
-    from zcloud.api.server import bind
+    from zcloud.api.answers import bind
 
     _, inner = bind(action.rpc)
 

@@ -90,7 +90,7 @@ async def update_scheduler(call: Call, unit: Unit, request: Any) -> Scheduler:
 async def change_scheduler_state(call: Call, unit: Unit, request: Any) -> Scheduler:
     """What would have run while it was disabled is left out."""
     scheduler = await unit.usable(Scheduler, request.uuid)
-    scheduler.change_state(state_event(call, request, scheduler))
+    scheduler.change_state(state_event(call, request))
     return await _planned(unit, scheduler)
 
 

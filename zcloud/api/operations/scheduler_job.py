@@ -89,7 +89,7 @@ async def update_scheduler_job(call: Call, unit: Unit, request: Any) -> Any:
 async def change_scheduler_job_state(call: Call, unit: Unit, request: Any) -> SchedulerJob:
     """Enabling looks at all targets anew: those that came back from the recycle bin take part again."""
     job = await unit.usable(SchedulerJob, request.uuid)
-    event = state_event(call, request, job)
+    event = state_event(call, request)
     if event == "enable":
         action = action_of(job.action, job.target_field)
         uuids = [target.target_uuid for target in job.targets]

@@ -6,8 +6,9 @@ from typing import Any
 
 from zcloud.api.call import Call
 from zcloud.api.handlers import command
-from zcloud.api.standard import arguments
+from zcloud.api.standard import arguments, delete_mode
 from zcloud.domain.operations.global_config import setting
+from zcloud.domain.storage import image_bin
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageLeftovers
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import choose, must_have_room
@@ -16,6 +17,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 from zcloud.processes.storage.add_image import install_path
 from zcloud.processes.storage.expunge_image import expunge
+from zcloud.processes.storage.iso_drives import holders
 
 
 @command("AddImage")
@@ -60,16 +62,21 @@ async def copy_image(call: Call, unit: Unit, request: Any) -> Image:
 
 @command("DeleteImage")
 async def delete_image(call: Call, unit: Unit, request: Any) -> Image:
-    """Into the recycle bin; image/deletionPolicy Direct expunges it at once."""
-    image = await unit.get(Image, request.uuid)
+    """Into the recycle bin, whole or by copies; image/deletionPolicy Direct expunges it at once."""
+    image, uuids = await unit.get(Image, request.uuid), tuple(request.backup_storage_uuids)
     facts = await unit.companion(ImageFacts, image)
+    direct = await setting(unit, "image", "deletionPolicy", image) == "Direct"
     if facts.status is ImageStatus.CREATING and facts.copies:
         image.must_not_be_deleting()
         await submit(unit, "drop_image_upload", image, {"backup_storage_uuid": facts.copies[0].backup_storage_uuid})
         return image
-    image.delete(facts)
-    if await setting(unit, "image", "deletionPolicy", image) == "Direct":
-        await expunge(unit, image)
+    if image_bin.takes_all(image, facts, uuids) and await holders(unit, image):
+        args = {"backup_storage_uuids": list(uuids), "mode": delete_mode(request), "direct": direct}
+        await submit(unit, "delete_image", image, args)
+        return image
+    image_bin.delete(image, facts, uuids)
+    if direct:
+        await expunge(unit, image, uuids)
     return image
 
 
@@ -77,7 +84,7 @@ async def delete_image(call: Call, unit: Unit, request: Any) -> Image:
 async def recover_image(call: Call, unit: Unit, request: Any) -> Image:
     """Out of the recycle bin (IMG-09)."""
     image = await unit.get(Image, request.uuid)
-    image.recover(await unit.companion(ImageFacts, image))
+    image_bin.recover(image, await unit.companion(ImageFacts, image), tuple(request.backup_storage_uuids))
     return image
 
 
@@ -85,5 +92,5 @@ async def recover_image(call: Call, unit: Unit, request: Any) -> Image:
 async def expunge_image(call: Call, unit: Unit, request: Any) -> Image:
     """Removes it for good, with its files on backup storages."""
     image = await unit.get(Image, request.uuid)
-    await expunge(unit, image)
+    await expunge(unit, image, tuple(request.backup_storage_uuids))
     return image

@@ -70,7 +70,7 @@ async def change_primary_storage_state(call: Call, unit: Unit, request: Any) -> 
     """At once; for maintenance a job stops the VMs whose volumes lie there (behaviours 4)."""
     storage = await unit.get(PrimaryStorage, request.uuid)
     before = storage.state
-    storage.change_state(state_event(call, request, storage))
+    storage.change_state(state_event(call, request))
     if storage.state is PrimaryStorageState.MAINTENANCE and storage.state is not before:
         await submit(unit, "maintain_primary_storage", storage, {"before": before.value})
     return storage

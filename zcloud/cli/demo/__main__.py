@@ -17,6 +17,7 @@ from zcloud.cli.demo import cloud, show
 from zcloud.cli.demo.machine import Machine, answers, only_one
 from zcloud.cli.errors import CliError
 from zcloud.cli.failures import CallError
+from zcloud.cli.server import Server
 
 BOOT_SECONDS = 180.0
 
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(machine: Machine, *, once: bool) -> int:
     say = show.Teller()
     vm_uuid, status = "", 1
-    with Client(machine.server) as client:
+    with Client(Server(machine.server)) as client:
         api = cloud.Api(client)
         try:
             say("guest image", machine.build_image)

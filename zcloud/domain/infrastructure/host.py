@@ -63,6 +63,7 @@ class HostStatus(Companion, of="host", role="status"):
     status_reason: str = ""
     hypervisor_version: str = ""
     os_version: str = ""
+    nfs_client: str = ""
 
     class Connecting(Event):
         """A connect has begun."""
@@ -75,10 +76,12 @@ class HostStatus(Companion, of="host", role="status"):
 
         hypervisor_version: str = ""
         os_version: str = ""
+        nfs_client: str = ""
 
         def apply(self, aggregate: Any) -> None:
             aggregate.status, aggregate.status_reason = Status.CONNECTED, ""
             aggregate.hypervisor_version, aggregate.os_version = self.hypervisor_version, self.os_version
+            aggregate.nfs_client = self.nfs_client
 
     class Disconnected(Event):
         """The command channel was lost, or the connect failed."""
@@ -93,9 +96,11 @@ class HostStatus(Companion, of="host", role="status"):
         if self.status is not Status.CONNECTING or self.version == 0:
             self.trigger(self.Connecting())
 
-    def connected(self, hypervisor_version: str, os_version: str) -> None:
+    def connected(self, hypervisor_version: str, os_version: str, nfs_client: str = "") -> None:
         """Only the workflow that completed the connect may say so; a ping never does."""
-        self.trigger(self.Connected(hypervisor_version=hypervisor_version, os_version=os_version))
+        self.trigger(
+            self.Connected(hypervisor_version=hypervisor_version, os_version=os_version, nfs_client=nfs_client)
+        )
 
     def disconnected(self, reason: str) -> None:
         """Lost; saying so again is no event."""

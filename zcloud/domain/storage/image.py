@@ -94,6 +94,8 @@ class Image(Switched, kind="image"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.deleted, aggregate.deleted_date = True, aggregate.last_op_date
+            # Where a job had to see to something first, it has done so.
+            aggregate.deleting_job = ""
 
     class Recovered(Event):
         """Out of the recycle bin."""
@@ -203,16 +205,21 @@ class Image(Switched, kind="image"):
         facts.trigger(facts.Deleted())
 
     def recover(self, facts: ImageFacts) -> None:
-        """Out of the recycle bin."""
+        """Out of the recycle bin, with all copies."""
         self.must_not_be_deleting()
         facts.must_be(self, ImageStatus.DELETED, "recovered")
-        self.trigger(self.Recovered())
+        self.recovered()
         facts.trigger(facts.Recovered())
+
+    def recovered(self) -> None:
+        """At least one copy is out of the recycle bin; what never was there needs no event."""
+        if self.deleted:
+            self.trigger(self.Recovered())
 
     def must_not_be_deleting(self) -> None:
         """Refused while a job removes its files."""
         if self.deleting_job:
-            text = f'image "{self.name}" is being expunged by job {self.deleting_job}'
+            text = f'image "{self.name}" is being deleted by job {self.deleting_job}'
             raise precondition(Reason.BEING_DELETED, text, job_uuid=self.deleting_job)
 
 

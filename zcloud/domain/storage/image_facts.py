@@ -92,13 +92,46 @@ class ImageFacts(Companion, of="image", role="facts"):
         """In the recycle bin, with every copy."""
 
         def apply(self, aggregate: Any) -> None:
-            _set(aggregate, ImageStatus.DELETED)
+            aggregate.status = ImageStatus.DELETED
+            _into_bin(aggregate, _all(aggregate))
 
     class Recovered(Event):
         """Usable again, with every copy."""
 
         def apply(self, aggregate: Any) -> None:
-            _set(aggregate, ImageStatus.READY)
+            _out_of_bin(aggregate, _all(aggregate))
+
+    class CopyDeleted(Event):
+        """This copy is in the recycle bin; the image lives on others."""
+
+        backup_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            _into_bin(aggregate, (self.backup_storage_uuid,))
+
+    class CopyRecovered(Event):
+        """This copy is usable again, and with it the image."""
+
+        backup_storage_uuid: str
+
+        def apply(self, aggregate: Any) -> None:
+            _out_of_bin(aggregate, (self.backup_storage_uuid,))
+
+    class ExpungeBegun(Event):
+        """A job removes these copies; they cannot be recovered any more."""
+
+        backup_storage_uuids: tuple[str, ...]
+
+        def apply(self, aggregate: Any) -> None:
+            _change(aggregate, self.backup_storage_uuids, expunging=True)
+
+    class ExpungeAborted(Event):
+        """The job gave up; they are in the recycle bin as before."""
+
+        backup_storage_uuids: tuple[str, ...]
+
+        def apply(self, aggregate: Any) -> None:
+            _change(aggregate, self.backup_storage_uuids, expunging=False)
 
     class Exported(Event):
         """Anybody who knows the URL may fetch it from this storage; empty: nobody any more."""
@@ -109,10 +142,7 @@ class ImageFacts(Companion, of="image", role="facts"):
 
         def apply(self, aggregate: Any) -> None:
             told = {"export_url": self.export_url, "export_md5": self.export_md5}
-            aggregate.copies = tuple(
-                msgspec.structs.replace(c, **told) if c.backup_storage_uuid == self.backup_storage_uuid else c
-                for c in aggregate.copies
-            )
+            _change(aggregate, (self.backup_storage_uuid,), **told)
 
     class CopyRemoved(Event):
         """A backup storage does not have it any more."""
@@ -134,8 +164,11 @@ class ImageFacts(Companion, of="image", role="facts"):
         """Another backup storage is to have it. Refused when it has it, or another copy is on its way."""
         self.must_be(image, ImageStatus.READY, "copied")
         self.must_be_settled(image)
-        if self.copy_on(backup_storage_uuid) is not None:
+        there = self.copy_on(backup_storage_uuid)
+        if there is not None:
             text = f'image "{image.name}" is on backup storage {backup_storage_uuid} already'
+            if there.status is ImageStatus.DELETED:
+                text += ", in the recycle bin; recover or expunge it there"
             raise precondition(Reason.ALREADY_ATTACHED, text, backup_storage_uuid=backup_storage_uuid)
         self.trigger(self.CopyBegun(backup_storage_uuid=backup_storage_uuid))
 
@@ -164,6 +197,25 @@ class ImageFacts(Companion, of="image", role="facts"):
         if self.copy_on(backup_storage_uuid) is not None:
             self.trigger(self.CopyRemoved(backup_storage_uuid=backup_storage_uuid))
 
+    def delete_copy(self, backup_storage_uuid: str) -> None:
+        """The caller has found that the image lives on another."""
+        self.trigger(self.CopyDeleted(backup_storage_uuid=backup_storage_uuid))
+
+    def recover_copy(self, backup_storage_uuid: str) -> None:
+        """The caller has found that it is in the recycle bin."""
+        self.trigger(self.CopyRecovered(backup_storage_uuid=backup_storage_uuid))
+
+    def begin_expunge(self, backup_storage_uuids: tuple[str, ...]) -> None:
+        """The caller has found that they are in the recycle bin."""
+        self.trigger(self.ExpungeBegun(backup_storage_uuids=backup_storage_uuids))
+
+    def abort_expunge(self, backup_storage_uuids: tuple[str, ...]) -> None:
+        """Of what is gone, or was never begun, nothing needs to be said."""
+        left = tuple(c.backup_storage_uuid for c in self.copies if c.expunging)
+        left = tuple(uuid for uuid in left if uuid in backup_storage_uuids)
+        if left:
+            self.trigger(self.ExpungeAborted(backup_storage_uuids=left))
+
     def export(self, backup_storage_uuid: str, url: str, md5: str) -> None:
         """The same again is no event, nor is what is said of a copy that is gone."""
         copy = self.copy_on(backup_storage_uuid)
@@ -191,6 +243,28 @@ class ImageFacts(Companion, of="image", role="facts"):
             raise precondition(Reason.WRONG_STATUS, text, status=self.status.value)
 
 
-def _set(aggregate: Any, status: ImageStatus) -> None:
-    aggregate.status = status
-    aggregate.copies = tuple(msgspec.structs.replace(c, status=status) for c in aggregate.copies)
+def _change(aggregate: Any, uuids: tuple[str, ...], **changes: Any) -> None:
+    aggregate.copies = tuple(
+        msgspec.structs.replace(c, **changes) if c.backup_storage_uuid in uuids else c for c in aggregate.copies
+    )
+
+
+def _all(aggregate: Any) -> tuple[str, ...]:
+    return tuple(c.backup_storage_uuid for c in aggregate.copies)
+
+
+def _into_bin(aggregate: Any, uuids: tuple[str, ...]) -> None:
+    """A copy that lies there already has been there since then."""
+    new = tuple(
+        c.backup_storage_uuid
+        for c in aggregate.copies
+        if c.backup_storage_uuid in uuids and c.status is not ImageStatus.DELETED
+    )
+    _change(aggregate, new, status=ImageStatus.DELETED, deleted_date=aggregate.last_op_date)
+
+
+def _out_of_bin(aggregate: Any, uuids: tuple[str, ...]) -> None:
+    """A copy that is being removed is not to be had back."""
+    back = tuple(c.backup_storage_uuid for c in aggregate.copies if c.backup_storage_uuid in uuids and not c.expunging)
+    aggregate.status = ImageStatus.READY
+    _change(aggregate, back, status=ImageStatus.READY, deleted_date=0)

@@ -71,3 +71,7 @@ class ImageCopy(msgspec.Struct, frozen=True, omit_defaults=True):
     # Where anybody may fetch it, and the MD5 that it must have then.
     export_url: str = ""
     export_md5: str = ""
+    # Since when it lies in the recycle bin.
+    deleted_date: int = 0
+    # A job removes it for good.
+    expunging: bool = False

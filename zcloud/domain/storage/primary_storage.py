@@ -21,7 +21,6 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
 
     parents = {"zone": "zone_uuid"}  # noqa: RUF012
     delete_workflow = "delete_resource"
-    state_events = ("enable", "disable", "maintain")
     # Whether its hosts see the same files, so that a VM may run on any of them.
     spans_hosts: ClassVar[bool] = False
     # Whether primaryStorage/overProvisioning.ratio is heeded.

@@ -122,3 +122,10 @@ class DetachIso(Workflow, name="detach_iso", version=1, title="detach ISO from V
 
     async def succeed(self, unit: Unit, job: Job) -> None:
         (await drives(unit, (await machine(unit, job.resource_uuid)).vm)).eject(job.args["iso_uuid"])
+
+
+class EjectIso(DetachIso, name="eject_iso", version=1, title="take the ISO that is deleted from VM"):
+    """args: iso_uuid. In whatever state the VM is: one that no host has is told at its next start."""
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        await _both(unit, job)

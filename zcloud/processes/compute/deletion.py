@@ -99,6 +99,8 @@ class DetachVmNics(Workflow, name="detach_vm_nics", version=1, title="detach NIC
     """args: uuid, of the L3 network or IP range that goes. A guest that runs loses them at its next start."""
 
     async def succeed(self, unit: Unit, job: Job) -> None:
+        if await unit.find(VmInstance, job.resource_uuid) is None:
+            return  # it went while this waited for its turn, and its NICs with it
         it = await machine(unit, job.resource_uuid)
         for nic in it.nics.vm_nics:
             if job.args["uuid"] in (nic.l3_network_uuid, nic.ip_range_uuid):

@@ -95,7 +95,10 @@ async def prepare(unit: Unit, job: Job) -> Task | None:
         return None
     await must_reach(unit, it.status.destination_uuid, "take the VM in")
     host = await unit.get(Host, it.status.destination_uuid)
-    return Task(host.uuid, PrepareMigrationTask(spec=await spec(unit, it), address=host.management_ip))
+    task = PrepareMigrationTask(
+        spec=await spec(unit, it), address=host.management_ip, source_host_uuid=it.status.host_uuid
+    )
+    return Task(host.uuid, task)
 
 
 async def migrate(unit: Unit, job: Job) -> Task | None:
@@ -105,8 +108,8 @@ async def migrate(unit: Unit, job: Job) -> Task | None:
         return None
     await must_reach(unit, it.status.host_uuid, "migrate the VM")
     host = await unit.get(Host, it.status.destination_uuid)
-    uri = job.results["prepare"].get("uri", "")
-    task = MigrateVmTask(vm_instance_uuid=it.vm.uuid, uri=uri, address=host.management_ip)
+    door = {name: job.results["prepare"].get(name) for name in ("uri", "port", "certificate")}
+    task = MigrateVmTask(vm_instance_uuid=it.vm.uuid, address=host.management_ip, **door)
     return Task(it.status.host_uuid, task)
 
 

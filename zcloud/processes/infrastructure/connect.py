@@ -88,7 +88,7 @@ async def succeed(unit: Unit, job: Job) -> None:
     host = await unit.get(Host, job.resource_uuid)
     facts: dict[str, Any] = job.results.get("connect", {})
     status = await unit.companion(HostStatus, host)
-    status.connected(facts.get("hypervisor_version", ""), facts.get("os_version", ""))
+    status.connected(*(facts.get(fact, "") for fact in ("hypervisor_version", "os_version", "nfs_client")))
     for hook in ON_CONNECTED:
         await hook(unit, host)
 

@@ -1,0 +1,97 @@
+"""Which client a host has: its kernel's, or the one in user space; and how an export is mounted with either (PS-07)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from agents.runtime.task import TaskError
+
+KERNEL, USER = "Kernel", "UserSpace"
+MOUNT_SECONDS = 90
+PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+ROOT = str(Path(__file__).resolve().parents[3])
+FUSE = Path("/dev/fuse")
+
+
+async def find() -> str:
+    """Kernel, where it has NFS or can load it, else UserSpace; empty where there is neither."""
+    if await _kernel_has_it():
+        return KERNEL
+    return USER if await asyncio.to_thread(FUSE.exists) else ""
+
+
+async def _kernel_has_it() -> bool:
+    lines = await asyncio.to_thread(Path("/proc/filesystems").read_text)
+    if {"nfs", "nfs4"} & set(lines.split()):
+        return True
+    if shutil.which("modprobe", path=PATH) is None:
+        return False
+    status, _ = await _run(["modprobe", "--quiet", "nfs"])
+    return status == 0
+
+
+async def _run(argv: list[str], **environment: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "LC_ALL": "C", "PATH": PATH, **environment},
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), MOUNT_SECONDS)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    return process.returncode or 0, output.decode("utf-8", "replace").strip()
+
+
+async def mount(url: str, options: str, path: Path) -> None:
+    """UNREACHABLE when the server does not answer, FAILED with the reason when it does not let us."""
+    client = await find()
+    try:
+        if client == KERNEL:
+            await _by_kernel(url, options, path)
+        elif client == USER:
+            await _by_user(url, options, path)
+        else:
+            text = "this host's kernel has neither NFS nor FUSE; have it load the module nfs or fuse"
+            raise TaskError("FAILED", text)
+    except TimeoutError:
+        text = f"{url} could not be mounted in {MOUNT_SECONDS} s; is its server there?"
+        raise TaskError("UNREACHABLE", text) from None
+
+
+async def _by_kernel(url: str, options: str, path: Path) -> None:
+    if shutil.which("mount.nfs", path=PATH) is None:
+        raise TaskError("FAILED", f"{url} cannot be mounted: install the package nfs-common on the host")
+    status, output = await _run(["mount", "-t", "nfs", *(["-o", options] if options else []), "--", url, str(path)])
+    if status != 0:
+        raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {output[-400:]}")
+
+
+async def _by_user(url: str, options: str, path: Path) -> None:
+    """By a process that goes into the background as soon as all is well."""
+    argv = [sys.executable, "-m", "agents.storage.nfs.fuse", url, str(path), options]
+    status, output = await _run(argv, PYTHONPATH=ROOT)
+    if status != 0:
+        raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {output[-400:]}")
+
+
+async def clear(path: Path) -> None:
+    """Take away a mount whose process has ended: it only gives errors."""
+    try:
+        await asyncio.to_thread(os.stat, path)
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            return
+        status, output = await _run(["umount", "--lazy", "--", str(path)])
+        if status != 0:
+            raise TaskError("FAILED", f"{path} cannot be unmounted: {output[-400:]}") from None
