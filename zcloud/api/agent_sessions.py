@@ -151,15 +151,16 @@ class AgentSessions:
 
     # -- reports
 
-    async def take(self, report: TaskReport) -> None:
-        """Record a report; returns when it is durable, or of no interest any more."""
+    async def take(self, report: TaskReport, source: str) -> None:
+        """Record a report of a host's agent; returns when it is durable, or of no interest any more."""
         assert self.runner is not None
-        await self.runner.on_report(report.task_uuid, report_of(report))
+        await self.runner.on_report(report.task_uuid, report_of(report), source)
 
     def _from_own_agent(self, message: ConnectRequest) -> None:
         assert self.runner is not None
         if message.HasField("progress"):
-            self.runner.on_progress(message.progress.task_uuid, message.progress.percent, message.progress.detail)
+            p = message.progress
+            self.runner.on_progress(p.task_uuid, p.percent, p.detail, NODE)
         elif message.HasField("report"):
             task = asyncio.get_running_loop().create_task(self._take_own(message.report))
             self._background.add(task)
@@ -168,7 +169,7 @@ class AgentSessions:
     async def _take_own(self, report: TaskReport) -> None:
         while True:
             try:
-                await self.take(report)
+                await self.take(report, NODE)
             except Exception:
                 log.exception("the report of task %s could not be recorded; trying again", report.task_uuid)
                 await asyncio.sleep(RECORD_RETRY_SECONDS)

@@ -176,21 +176,28 @@ class Runner:
         job_uuid, _ = self._pending.pop(task_uuid, ("", None))
         self.progress.pop(job_uuid, None)
 
-    def on_progress(self, task_uuid: str, percent: int, detail: str) -> None:
-        """Throttled by the agent; kept in memory only."""
-        job_uuid, _ = self._pending.get(task_uuid, ("", None))
+    def _sent_to(self, source: str, task_uuid: str) -> str:
+        """The job that waits for a task of this agent's; empty when there is none. Nobody speaks for another host."""
+        job_uuid, sending = self._pending.get(task_uuid, ("", None))
+        if job_uuid and (sending is None or sending.target != source):
+            log.warning("the agent of host %s speaks of task %s, which is not its own", source, task_uuid)
+            return ""
+        return job_uuid
+
+    def on_progress(self, task_uuid: str, percent: int, detail: str, source: str) -> None:
+        """Throttled by the agent; kept in memory only. source: the host, or NODE, whose agent says so."""
+        job_uuid = self._sent_to(source, task_uuid)
         if job_uuid:
             self.progress[job_uuid] = (percent, detail)
 
-    async def on_report(self, task_uuid: str, report: Report) -> None:
-        """Record a report; returns when it is durable. One that nobody waits for is dropped."""
-        job_uuid, sending = self._pending.get(task_uuid, ("", None))
+    async def on_report(self, task_uuid: str, report: Report, source: str) -> None:
+        """Record a report; returns when it is durable. One that nobody waits for, or that is another's, is dropped."""
+        job_uuid = self._sent_to(source, task_uuid)
         if not job_uuid:
             return
         failpoint.hit("report.before")
         # What a host's agent says is so, whoever hears it; this node's own agent may not be the only one at work.
-        own = sending is not None and sending.target == NODE
-        await self._record(job_uuid, task_uuid, report, fenced=own)
+        await self._record(job_uuid, task_uuid, report, fenced=source == NODE)
         failpoint.hit("report.after")
         self._wake_up(job_uuid)
 

@@ -35,7 +35,8 @@ def patched(target: Any, name: str, new: Any) -> Callable[[], Patch]:
 # -- the agent
 
 
-def _forgetful(self: Journal, task_uuid: str) -> Entry | None:
+def forgetful(self: Journal, task_uuid: str) -> Entry | None:
+    """It was never seen before."""
     return None
 
 
@@ -51,7 +52,7 @@ def _any_fence(self: Dispatcher, task: Any, seen: int) -> Any:
 # -- the node
 
 
-async def _any_report(self: Runner, task_uuid: str, report: Any) -> None:
+async def _any_report(self: Runner, task_uuid: str, report: Any, source: str) -> None:
     """Whatever the job waits for now is what this report is about."""
     known = self.__dict__.setdefault("_known", {})
     known.update({task: job for task, (job, _) in self._pending.items()})
@@ -147,7 +148,7 @@ BOUNDARY: dict[str, tuple[str, Callable[[], Patch]]] = {
     "a job that has ended still queues": ("stop_vm", patched(JobQueue.Left, "apply", lambda self, aggregate: None)),
 }
 STORM: dict[str, Callable[[], Patch]] = {
-    "an agent does not remember what it did": patched(Journal, "find", _forgetful),
+    "an agent does not remember what it did": patched(Journal, "find", forgetful),
     "an agent obeys old fences": patched(Dispatcher, "_admit", _any_fence),
     "any report is taken": patched(Runner, "on_report", _any_report),
 }
@@ -173,4 +174,4 @@ def mutated(patch: Callable[[], Patch]) -> Iterator[None]:
         yield
 
 
-__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "mutated"]
+__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "Patch", "forgetful", "mutated", "patched"]
