@@ -122,16 +122,14 @@ def _steps_without(name: str) -> Callable[..., tuple[Step, ...]]:
 
 def _late_rows(self: Projector, limit: int = 2000) -> bool:
     """The position is written before the rows, which a kill between the two loses."""
-    records = self._store.read_all(self.position, limit)
-    if not records:
+    stretch = self._fold(limit)
+    if not stretch.index:
         return False
     with self.engine.begin() as connection:
-        self._pass(connection, records[-1].position)
-    begin, self.position = self.position, records[-1].position
-    touched = {view.uuid: view for view in (self._take(record) for record in records)}
+        self._pass(connection, stretch.position)
+    begin, self.position = self.position, stretch.position
     with self.engine.begin() as connection:
-        self._write(connection, touched, {}, dict.fromkeys(touched, begin + 1))
-        self._audit.write(connection, records)
+        self._write(connection, stretch)
     return begin < self.position
 
 
