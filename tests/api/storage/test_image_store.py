@@ -151,6 +151,31 @@ def test_a_store_keeps_once_what_its_images_have_in_common(tmp_path: Path, sshd:
     on_node(tmp_path, body)
 
 
+async def reached_by_networks(api: Api, first: Any, second: Any, tmp_path: Path) -> None:
+    """BS-24, BS-28: by an address in the network that is set, or not at all; and no more than the quota."""
+    shown = (await api.call("GetBackupStorage", uuid=first.uuid)).inventory
+    assert "127.0.0.1" in shown.addresses
+    update, sync = "UpdateImageStoreBackupStorage", "SyncImageFromImageStoreBackupStorage"
+    (tmp_path / "other.raw").write_bytes(CHANCE.randbytes(MIB))
+    other = await add_image(api, tmp_path, "other", first)
+    fields = {"image_uuid": other.uuid, "src_backup_storage_uuid": first.uuid, "dst_backup_storage_uuid": second.uuid}
+    await api.call(update, uuid=first.uuid, sync_network_cidr="127.0.0.0/8")
+    renetworked = await api.call(update, uuid=second.uuid, sync_network_cidr="203.0.113.0/24")
+    assert (renetworked.job_uuid, renetworked.inventory.sync_network_cidr) == ("", "203.0.113.0/24")
+    error = await refused(api.call(sync, **fields))
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "STORAGE_UNREACHABLE")
+    assert "127.0.0.1" in error.message
+    wrong = await refused(api.call(update, uuid=first.uuid, sync_network_cidr="127.0.0.1/8"))
+    assert (wrong.code, wrong.fields) == ("INVALID_ARGUMENT", ["sync_network_cidr"])
+    await api.call(update, uuid=second.uuid, sync_network_cidr="")
+    quota = "SetImageStoreBackupStorageQuota"
+    await api.call(quota, uuid=second.uuid, quota=1)
+    full = await refused(api.call(sync, **fields))
+    assert (full.code, full.reason) == ("RESOURCE_EXHAUSTED", "NO_STORAGE_AVAILABLE")
+    assert (await api.call(quota, uuid=second.uuid, quota=0)).inventory.quota == 0
+    await api.done(sync, **fields)
+
+
 def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd) -> None:
     """BS-24, IMG-12; and from store to SFTP and back images go as files."""
 
@@ -166,6 +191,7 @@ def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd
         token = (tmp_path / "store2" / ".zcloud" / "token").read_text()
         held = {"Authorization": f"Bearer {token}"}
         assert (await asyncio.to_thread(get, second, f"/images/{child.uuid}", **held))[1] == CHILD
+        await reached_by_networks(api, first, second, tmp_path)
         error = await refused(api.call("SyncImageFromImageStoreBackupStorage", image_uuid="f" * 32, **fields))
         assert error.code == "NOT_FOUND"
         sftp = await api.done("AddSftpBackupStorage", **access(sshd, tmp_path / "sftp"))

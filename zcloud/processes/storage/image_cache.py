@@ -9,6 +9,7 @@ from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.storage_network import data_address
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
 from zcloud.processes.storage.reach import reach, store_access
@@ -38,10 +39,10 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
         actual_size=facts.actual_size,
     )
     if isinstance(source, ImageStoreBackupStorage):
-        task.store.CopyFrom(store_access(unit, source))
+        task.store.CopyFrom(store_access(unit, source, await data_address(unit, source)))
         task.image_uuid = image.uuid
     else:
-        task.source.CopyFrom(reach(unit, source))
+        task.source.CopyFrom(reach(unit, source, await data_address(unit, source)))
     return Task(host.uuid, task)
 
 
