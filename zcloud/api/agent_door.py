@@ -86,11 +86,10 @@ class AgentDoor:
         task = asyncio.current_task()
         session = AgentSession(host_uuid, context.write, task)
         session.last_heard = asyncio.get_running_loop().time()
+        # Before anybody knows of the session: the welcome is what comes first.
+        session.put(ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=self._nodes())))
         self.node.agents.add(session)
         try:
-            await context.write(
-                ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=self._nodes()))
-            )
             self.node.agents.resend(host_uuid)
             self.node.hosts.opened(host_uuid)
             await self._read(session, context)
@@ -99,9 +98,9 @@ class AgentDoor:
                 raise
             task.uncancel()  # it is this end that closes the stream, and in good order
         finally:
-            session.over()
             if self.node.agents.remove(session):
                 self.node.hosts.lost(host_uuid)
+            await session.over()
 
     def _nodes(self) -> list[str]:
         """Where agents may dial in, of all nodes that live."""
