@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, insert, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, select
 
 from projections.many import Many
 from projections.schema.tables import TEXT
-from zcloud.kernel.record import Record
 
 metadata = MetaData()
 events = Table(
@@ -19,7 +18,7 @@ events = Table(
     Column("position", BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
-_insert = Many(lambda _: insert(events), ["resource_uuid", "position"])
+_insert = Many(events)
 
 
 class AuditIndex:
@@ -27,14 +26,11 @@ class AuditIndex:
 
     fingerprint = hashlib.sha256(b"event_index 1").hexdigest()
 
-    def create(self, connection: Connection) -> None:
-        metadata.create_all(connection)
+    tables = (events,)
 
-    def drop(self, connection: Connection) -> None:
-        metadata.drop_all(connection)
-
-    def write(self, connection: Connection, records: Sequence[Record]) -> None:
-        _insert.execute(connection, [{"resource_uuid": r.resource_uuid, "position": r.position} for r in records])
+    def write(self, connection: Connection, rows: Sequence[tuple[str, int]]) -> None:
+        """rows: resources and positions."""
+        _insert.write(connection, rows)
 
 
 def newest(connection: Connection, uuid: str, limit: int) -> list[int]:

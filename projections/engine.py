@@ -17,30 +17,33 @@ CONNECTIONS = 16
 STATEMENT_SECONDS = 30.0
 
 
-def open_engine(directory: Path, address: str = "") -> Engine:
-    """The engine for an address (postgresql://…); without one, SQLite in the directory.
+def open_engine(directory: Path, address: str = "", schema: str = SCHEMA) -> Engine:
+    """The engine for an address (postgresql://…) and a schema in it; without one, SQLite in the directory.
 
     A store that is away is a refusal (UNAVAILABLE) wherever it is met, not a fault.
     """
-    engine = _postgresql(address) if address else create_engine(f"sqlite:///{directory / 'views.db'}")
+    engine = _postgresql(address, schema) if address else create_engine(f"sqlite:///{directory / 'views.db'}")
     if not address:
         event.listen(engine, "connect", _tune)
     event.listen(engine, "handle_error", _refuse)
     return engine
 
 
-def _postgresql(address: str) -> Engine:
+def _postgresql(address: str, schema: str) -> Engine:
     import psycopg
 
+    from zcloud.kernel.store.arrays import register
     from zcloud.kernel.store.connections import Impatient, conninfo
 
-    text = conninfo(address, SCHEMA, STATEMENT_SECONDS)
+    text = conninfo(address, schema, STATEMENT_SECONDS)
 
     class Patient(Impatient):
         silence = STATEMENT_SECONDS + 2.0
 
     def connect() -> psycopg.Connection[Any]:
-        return Patient.connect(text)
+        made = Patient.connect(text)
+        register(made)
+        return made
 
     engine = create_engine(
         "postgresql+psycopg://",
@@ -50,16 +53,16 @@ def _postgresql(address: str) -> Engine:
         pool_timeout=5,
         pool_pre_ping=True,
     )
-    event.listen(engine, "first_connect", _make_schema)
+
+    def make_schema(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            # CREATE SCHEMA IF NOT EXISTS fails when two do it at once.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (schema,))
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        connection.commit()
+
+    event.listen(engine, "first_connect", make_schema)
     return engine
-
-
-def _make_schema(connection: Any, _: object) -> None:
-    with connection.cursor() as cursor:
-        # CREATE SCHEMA IF NOT EXISTS fails when two do it at once.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (SCHEMA,))
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-    connection.commit()
 
 
 def _tune(connection: Any, _: object) -> None:

@@ -1,15 +1,14 @@
 """Read model of a kind: its tables, the rows of a message, and how rows are written, all derived from the proto."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, MetaData, Table, delete, inspect
 
-from projections.many import Many
+from projections.many import Gone, Many
 from projections.schema import tables
 from projections.schema.fields import root_group
 from projections.schema.relations import Relation
@@ -20,9 +19,6 @@ METADATA = MetaData()
 
 # Raised when what the columns hold changes while their shape does not, so that old rows are rebuilt.
 CONTENT_VERSION = 1
-
-# Uuids in one DELETE; the stores bound the parameters of a statement.
-_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,15 @@ class ReadModel:
         self._row = RowReader(self.root)
         self._lists = list_readers(self.root)
         self._has_secret = has_secret(descriptor)
-        self._upsert = Many(self.upsert, [column.name for column in self.table.columns])
+        self._rows = Many(self.table, replace=True)
+        self._gone = Gone(self.table, "uuid")
+        self._sides = {side: Many(table) for side, table in self.sides.items()}
+        self._shares = Many(self.shares)
+        # What is cleared before it is written: the lists, and with whom it is shared.
+        self._cleared = [
+            *(Gone(table, "resource_uuid") for table in self.sides.values()),
+            Gone(self.shares, "resource_uuid", kind=self.kind),
+        ]
 
     def reader(self, side: str) -> ListReader:
         """What reads a list of a message into the rows of its side table."""
@@ -120,47 +124,30 @@ class ReadModel:
         sides = {lst.side: lst.read(message, uuid) for lst in self._lists}
         return Rows(uuid, row, sides, tuple(sorted(set(shared_with))))
 
-    def write(self, connection: Connection, upserts: Iterable[Rows] = (), deletes: Iterable[str] = ()) -> None:
+    def write(
+        self,
+        connection: Connection,
+        upserts: Iterable[Rows] = (),
+        deletes: Iterable[str] = (),
+        fresh: Collection[str] = (),
+    ) -> None:
         """Brings the tables to the given rows; of several rows of a resource the last stays.
 
-        Deletes come first: a uuid in both was removed and created again.
+        Deletes come first: a uuid in both was removed and created again. fresh: those of which there are no rows yet.
         """
         # In order of uuid, so that two writers lock rows in the same order.
         current = [rows for _, rows in sorted({rows.uuid: rows for rows in upserts}.items())]
-        written = {rows.uuid for rows in current}
-        gone = sorted(set(deletes) - written)
-        self._clear_sides(connection, sorted(written | set(gone)))
-        for chunk in _chunks(gone):
-            connection.execute(delete(self.table).where(self.table.c.uuid.in_(chunk)))
-        if not current:
-            return
-        self._upsert.execute(connection, [rows.row for rows in current])
-        for side, table in self.sides.items():
-            values = [row for rows in current for row in rows.sides[side]]
-            if values:
-                connection.execute(insert(table), values)
-        shares = [
-            {"kind": self.kind, "resource_uuid": rows.uuid, "account_uuid": account}
-            for rows in current
-            for account in rows.shares
-        ]
-        if shares:
-            connection.execute(insert(self.shares), shares)
-
-    def upsert(self, dialect: str) -> Any:
-        """The statement that writes rows of the kind's own table; SQLAlchemy has one for each store."""
-        dialects = {"postgresql": postgresql, "sqlite": sqlite}
-        statement = dialects[dialect].insert(self.table)
-        changed = {c.name: statement.excluded[c.name] for c in self.table.columns if not c.primary_key}
-        return statement.on_conflict_do_update(index_elements=["uuid"], set_=changed)
-
-    def _clear_sides(self, connection: Connection, uuids: list[str]) -> None:
-        for chunk in _chunks(uuids):
-            for table in self.sides.values():
-                connection.execute(delete(table).where(table.c.resource_uuid.in_(chunk)))
-            shares = self.shares.c
-            ours = (shares.kind == self.kind) & shares.resource_uuid.in_(chunk)
-            connection.execute(delete(self.shares).where(ours))
+        old = [rows for rows in current if rows.uuid not in fresh]
+        gone = sorted(set(deletes).difference(rows.uuid for rows in current))
+        before = sorted([*gone, *(rows.uuid for rows in old)])
+        for cleared in self._cleared:
+            cleared.execute(connection, before)
+        self._gone.execute(connection, gone)
+        self._rows.execute(connection, [rows.row for rows in old])
+        self._rows.execute(connection, [rows.row for rows in current if rows.uuid in fresh], fresh=True)
+        for side, many in self._sides.items():
+            many.execute(connection, [row for rows in current for row in rows.sides[side]])
+        self._shares.write(connection, [(self.kind, rows.uuid, a) for rows in current for a in rows.shares])
 
     def create(self, connection: Connection) -> None:
         """Makes the tables that are not there."""
@@ -173,7 +160,3 @@ class ReadModel:
             table.drop(connection, checkfirst=True)
         if inspect(connection).has_table(self.shares.name):
             connection.execute(delete(self.shares).where(self.shares.c.kind == self.kind))
-
-
-def _chunks(uuids: list[str]) -> Iterable[list[str]]:
-    return (uuids[start : start + _CHUNK] for start in range(0, len(uuids), _CHUNK))

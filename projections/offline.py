@@ -1,11 +1,11 @@
-"""Read models without a node: built from the log as of a position, compared with the live ones, filled anew."""
+"""Read models without a node: built from the log as of a position, and compared with the live ones."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, inspe
 import zcloud.domain
 import zcloud.kernel
 from projections import audit
-from projections.projector import BATCH, Projector, progress
+from projections.projector import WINDOW, Projector, progress
+from projections.rebuild import Told, private
 from projections.schema.registry import ReadModels
 from zcloud.kernel.store import Store
-
-Told = Callable[[int], None]
 
 
 class NotThere(Exception):
@@ -66,26 +65,16 @@ def fold_until(store: Store, path: Path, position: int, told: Told = lambda _: N
     """Read models as of a position in a fresh SQLite file; gives how far it is."""
     if path.exists():
         raise FileExistsError(f"{path} is there already")
-    engine = create_engine(f"sqlite:///{path}")
+    engine = private(path)
     try:
         projector = Projector(store, engine, ReadModels.of_api(MetaData()), past=False)
         projector.prepare()
-        while projector.position < position and projector.advance(min(BATCH, position - projector.position)):
+        while projector.position < position and projector.advance(min(WINDOW, position - projector.position)):
             told(projector.position)
+        projector.finish()
         return projector.position
     finally:
         engine.dispose()
-
-
-def rebuild(store: Store, engine: Engine, told: Told = lambda _: None) -> int:
-    """Drop the live read models and fill them anew; gives how far they are."""
-    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
-    projector.prepare()
-    with engine.begin() as connection:
-        projector.rebuild(connection)
-    while projector.advance():
-        told(projector.position)
-    return projector.position
 
 
 def compare(store: Store, engine: Engine, path: Path, told: Told = lambda _: None) -> tuple[int, Iterator[Difference]]:

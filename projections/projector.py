@@ -6,24 +6,35 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table, delete, insert, select, text
 
+from projections import ddl
 from projections.audit import AuditIndex
 from projections.model import Rows
 from projections.render import kind_of, messages_of
 from projections.schema.registry import ReadModels
 from projections.snapshots import SnapshotsIn, SnapshotTable
+from projections.stretch import Stretch
 from projections.versions import Versions
 from projections.view import View, load_view, rows_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
-from zcloud.kernel.snapshot import EVERY, Snapshot, take
 from zcloud.kernel.store import Store
 
 log = logging.getLogger(__name__)
 BATCH = 2000
 LARGEST = 32_000
+# Records that are read at a time, and resources whose rows are in memory at a time.
+READ = 5000
+# Records of a stretch while there are no indexes and nobody is answered: what is long ago is seldom asked for.
+WINDOW = 1 << 17
+# Ends the fingerprint while there are no indexes.
+BARE = " bare"
+RENDERED = 4000
 # How long the node that writes may stand still before another one writes, and how often that is looked at.
 PATIENCE_SECONDS = 1.0
 WATCH_SECONDS = 0.01
@@ -60,10 +71,18 @@ class Projector:
         # Whether what is in memory was not written.
         self._dirty = False
         self._limit = BATCH
+        # Whether there are no indexes yet.
+        self._bare = False
 
+    @cached_property
     def _fingerprint(self) -> str:
         sides = "".join(side.fingerprint for side in self._sides)
         return "".join(sorted(model.fingerprint for model in self.models)) + sides
+
+    @property
+    def _tables(self) -> list[Table]:
+        own = [table for model in self.models for table in (*model.tables, model.shares)]
+        return list(dict.fromkeys([*own, *(table for side in self._sides for table in side.tables)]))
 
     def prepare(self) -> None:
         """Make the tables, or find where they are."""
@@ -72,63 +91,85 @@ class Projector:
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('zcloud_views.tables'))"))
             metadata.create_all(connection)
             row = connection.execute(select(progress).where(progress.c.name == "models")).one_or_none()
-            if row is None or row.fingerprint != self._fingerprint() or row.position > self._store.head():
+            ours = row is not None and row.fingerprint.removesuffix(BARE) == self._fingerprint
+            if row is None or not ours or row.position > self._store.head():
                 self.rebuild(connection)
             else:
-                self.position = row.position
+                self._found(row)
 
     def rebuild(self, connection: Connection) -> None:
-        """Drop everything; following begins at the beginning."""
-        for model in self.models:
-            model.drop(connection)
-        for model in self.models:
-            model.create(connection)
-        for side in self._sides:
-            side.drop(connection)
-            side.create(connection)
+        """Drop everything; following begins at the beginning. Where much is to come, indexes wait until it is there."""
+        ddl.drop(connection, self._tables)
+        ddl.create(connection, self._tables)
         connection.execute(delete(progress))
-        connection.execute(insert(progress).values(name="models", position=0, fingerprint=self._fingerprint()))
-        self.position = 0
+        values = {"name": "models", "position": 0, "fingerprint": self._fingerprint + BARE}
+        connection.execute(insert(progress).values(values))
+        self.position, self._bare = 0, True
         self._views.clear()
+        if self._store.head() < BATCH:
+            self._index(connection)
+            self._bare = False
+
+    def finish(self) -> None:
+        """Be whole, however much of the log is still to be folded."""
+        if self._bare:
+            with self.engine.begin() as connection:
+                self._pass(connection, self.position)
+                self._index(connection)
+            self._bare = False
+
+    def _index(self, connection: Connection) -> None:
+        ddl.index(connection, self._tables)
+        if self.position:
+            ddl.analyze(connection, self._tables)
+        mine = progress.update().where(progress.c.name == "models")
+        connection.execute(mine.values(fingerprint=self._fingerprint))
+
+    def _found(self, row: Any) -> None:
+        self.position, self._bare = row.position, row.fingerprint.endswith(BARE)
 
     def advance(self, limit: int = 0) -> bool:
         """Fold and write the next batch; False when there was none.
 
         limit: of records; by default a batch grows while there is more: a row that changes often is written once.
         """
-        limit = limit or self._limit
-        records = self._store.read_all(self.position, limit)
-        self._limit = min(limit * 2, LARGEST) if len(records) == limit else BATCH
-        if not records:
+        limit = limit or (WINDOW if self._bare else self._limit)
+        stretch = self._fold(limit)
+        whole = len(stretch.index) < limit
+        self._limit = BATCH if whole else min(limit * 2, LARGEST)
+        if not stretch.index:
+            self.finish()
             return False
-        self._dirty = True
-        touched: dict[str, View] = {}
-        lives: dict[str, set[str]] = {}
-        # Where each resource's rows of before are no longer right.
-        since: dict[str, int] = {}
-        snapshots: list[Snapshot] = []
-        for record in records:
-            view = self._take(record)
-            touched[view.uuid] = view
-            since.setdefault(view.uuid, record.position)
-            if record.originator_version % EVERY == 0:
-                snapshots.append(take(view.part(record), record))
-            if view.main is not None:
-                lives.setdefault(view.uuid, set()).add(view.main.kind)
         with self.engine.begin() as connection:
-            self._pass(connection, records[-1].position)  # first: of two that write, one waits here and then goes back
-            self._write(connection, touched, lives, since)
-            self._audit.write(connection, records)
-            if self._snapshots is not None:
-                self._snapshots.write(connection, snapshots)
-        self.position, self._dirty = records[-1].position, False
+            self._pass(connection, stretch.position)  # first: of two that write, one waits here and then goes back
+            self._write(connection, stretch)
+            if self._bare and whole:
+                self._index(connection)
+        self.position, self._dirty = stretch.position, False
+        self._bare = self._bare and not whole
         while len(self._views) > CACHED:
             self._views.popitem(last=False)
         return True
 
+    def _fold(self, limit: int) -> Stretch:
+        """The next stretch of the log, of so many records if there are as many."""
+        stretch, after = Stretch(), self.position
+        while (missing := limit - len(stretch.index)) > 0:
+            wanted = min(missing, READ)
+            records = self._store.read_all(after, wanted)
+            if records:
+                self._dirty = True
+            for record in records:
+                stretch.take(record, self._view_before)
+            after = stretch.position
+            if len(records) < wanted:
+                break
+        return stretch
+
     def _pass(self, connection: Connection, position: int) -> None:
+        shape = self._fingerprint + BARE * self._bare
         mine = progress.update().where(progress.c.name == "models", progress.c.position == self.position)
-        if connection.execute(mine.values(position=position)).rowcount != 1:
+        if connection.execute(mine.where(progress.c.fingerprint == shape).values(position=position)).rowcount != 1:
             raise Overtaken(f"the read models are no longer at position {self.position}")
 
     def watch(self, head: int, patience: float = PATIENCE_SECONDS) -> bool:
@@ -155,50 +196,57 @@ class Projector:
     def resume(self) -> None:
         """After a failure: what is in memory may be ahead of the tables, or behind them."""
         with self.engine.connect() as connection:
-            position = connection.execute(select(progress.c.position)).scalar_one()
-        if position != self.position or self._dirty:
+            row = connection.execute(select(progress)).one()
+        if row.position != self.position or self._dirty:
             self._views.clear()
-        self.position, self._dirty = position, False
+        self._found(row)
+        self._dirty = False
 
-    def _take(self, record: Record) -> View:
-        uuid, stream = record.resource_uuid, str(record.originator_id)
+    def _view_before(self, record: Record) -> tuple[View, bool]:
+        """What a record's resource was before it, and whether it is the first one of a resource."""
+        uuid = record.resource_uuid
         view = self._views.get(uuid)
-        if view is None:
-            first = stream == uuid and record.originator_version == 1
-            view = self._views[uuid] = View(uuid) if first else self._load(uuid, record.position - 1)
-        self._views.move_to_end(uuid)
-        view.take(record)
-        return view
+        if view is not None:
+            self._views.move_to_end(uuid)
+            return view, False
+        first = record.originator_version == 1 and str(record.originator_id) == uuid
+        view = self._views[uuid] = View(uuid) if first else self._load(uuid, record.position - 1)
+        return view, first
 
     def _load(self, uuid: str, by: int) -> View:
         return load_view(self._store, uuid, by, SnapshotsIn(self.engine) if self._snapshots else None)
 
-    def _write(
-        self, connection: Connection, touched: dict[str, View], lives: dict[str, set[str]], since: dict[str, int]
-    ) -> None:
+    def _write(self, connection: Connection, stretch: Stretch) -> None:
+        views = iter(stretch.touched.values())
+        while some := list(islice(views, RENDERED)):
+            self._write_rows(connection, stretch, some)
+        self._audit.write(connection, stretch.index)
+        if self._snapshots is not None:
+            self._snapshots.write(connection, stretch.snapshots)
+        if self._versions is not None:
+            since = stretch.since
+            gaps = [(v.uuid, since[v.uuid], v.position) for v in stretch.touched.values() if since[v.uuid] < v.position]
+            self._versions.leave(connection, gaps)
+
+    def _write_rows(self, connection: Connection, stretch: Stretch, views: Sequence[View]) -> None:
         upserts: dict[str, list[Rows]] = {}
         deletes: dict[str, list[str]] = {}
-        for view in touched.values():
-            shown = set(shown_as(view))
-            for kind in lives.get(view.uuid, ()):
-                for message_type in messages_of(kind):
-                    name = message_type.DESCRIPTOR.full_name
-                    model = self.models[kind_of(message_type)]
-                    if name not in shown:
-                        deletes.setdefault(model.kind, []).append(view.uuid)
+        for view in views:
+            if view.uuid not in stretch.fresh:
+                shown = set(shown_as(view))
+                for kind in stretch.lives.get(view.uuid, ()):
+                    for message_type in messages_of(kind):
+                        if message_type.DESCRIPTOR.full_name not in shown:
+                            deletes.setdefault(kind_of(message_type), []).append(view.uuid)
             for model, rows in rows_of(view, self.models):
                 upserts.setdefault(model.kind, []).append(rows)
-        for model in self.models:
-            written, gone = upserts.get(model.kind, ()), deletes.get(model.kind, ())
-            if not written and not gone:
-                continue
+        for kind in dict.fromkeys((*upserts, *deletes)):
+            model, written, gone = self.models[kind], upserts.get(kind, ()), deletes.get(kind, ())
             if self._versions is not None:
-                wrong = {uuid: since[uuid] for uuid in (*(rows.uuid for rows in written), *gone)}
+                before = (*(rows.uuid for rows in written), *gone)
+                wrong = {uuid: stretch.since[uuid] for uuid in before if uuid not in stretch.fresh}
                 self._versions.keep(connection, model, wrong)
-            model.write(connection, written, gone)
-        if self._versions is not None:
-            gaps = [(v.uuid, since[v.uuid], v.position) for v in touched.values() if since[v.uuid] < v.position]
-            self._versions.leave(connection, gaps)
+            model.write(connection, written, gone, stretch.fresh)
 
 
 def shown_as(view: View) -> Sequence[str]:

@@ -33,13 +33,7 @@ class SnapshotTable:
 
     fingerprint = hashlib.sha256(b"snapshot 1").hexdigest()
 
-    def create(self, connection: Connection) -> None:
-        """Make the table if it is not there."""
-        metadata.create_all(connection)
-
-    def drop(self, connection: Connection) -> None:
-        """Forget them all."""
-        metadata.drop_all(connection)
+    tables = (snapshots,)
 
     def write(self, connection: Connection, taken: Sequence[Snapshot]) -> None:
         """Keep what was taken in a batch."""

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.functions import aggregate_strings
 
+from projections.many import Many
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
 from projections.schema.tables import POSITION, TEXT, identifier
@@ -54,6 +55,7 @@ class Versions:
             Column("until", BigInteger, nullable=False),
         )
         Index("ix_past_gap", self.gaps.c.until, self.gaps.c.since)
+        self._leave = Many(self.gaps)
         # Statements are made once: building one costs more than running it on a few rows.
         self._keep = {(model.kind, d): self._keeping(model, d) for model in models for d in ("sqlite", "postgresql")}
 
@@ -72,13 +74,10 @@ class Versions:
 
     # -- the follower's
 
-    def create(self, connection: Connection) -> None:
-        """Make the tables that are not there."""
-        self._metadata.create_all(connection)
-
-    def drop(self, connection: Connection) -> None:
-        """Forget the past."""
-        self._metadata.drop_all(connection)
+    @property
+    def tables(self) -> list[Table]:
+        """Of every kind, and of the gaps."""
+        return [*self._tables.values(), self.gaps]
 
     def keep(self, connection: Connection, model: ReadModel, until: Mapping[str, int]) -> None:
         """Before rows of these resources are overwritten or deleted: each is right until its position."""
@@ -88,9 +87,7 @@ class Versions:
 
     def leave(self, connection: Connection, gaps: Sequence[tuple[str, int, int]]) -> None:
         """Resources of which no row says what they were from one position until another."""
-        if gaps:
-            rows = [{"resource_uuid": uuid, "since": since, "until": until} for uuid, since, until in gaps]
-            connection.execute(insert(self.gaps), rows)
+        self._leave.write(connection, gaps)
 
     def _keeping(self, model: ReadModel, dialect: str) -> Any:
         given: Any = bindparam("until", type_=TEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from agents.kvm.disks import disk_of
 from agents.kvm.hypervisor import Hypervisor
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.local_storage import storage_error
-from agents.storage.paths import checked_path, regular_file, remove_empty_parent
+from agents.storage.paths import checked_path, regular_file, remove_empty_parent, variables_of
 from agents.storage.volumes import publish, qemu_img, taken, volume_path
 from zcloud.v1.volume_task_pb2 import CopiedVolume, CopyVolumesResult, CopyVolumesTask, VolumeCopy
 
@@ -45,6 +46,7 @@ class CopyVolumes(Handler[CopyVolumesTask, CopyVolumesResult], task=CopyVolumesT
                     work.check()
                     await qemu_img("convert", "-q", "-f", "qcow2", "-O", "qcow2", one.source_path, str(_part(one)))
             for one in args.copies:
+                await asyncio.to_thread(_copy_variables, one)
                 await asyncio.to_thread(publish, _part(one), Path(one.path))
         except BaseException as error:
             for one in args.copies:
@@ -90,6 +92,16 @@ class CopyVolumes(Handler[CopyVolumesTask, CopyVolumesResult], task=CopyVolumesT
 def _part(one: VolumeCopy) -> Path:
     path = checked_path("the copy's path", one.path)
     return path.with_name(path.name + ".part")
+
+
+def _copy_variables(one: VolumeCopy) -> None:
+    """A VM that boots by UEFI boots from the copy as it did from the original."""
+    source = variables_of(Path(one.source_path), one.source_uuid)
+    if regular_file("the UEFI variables", source):
+        copy = variables_of(Path(one.path), one.volume_uuid)
+        part = copy.with_name(copy.name + ".part")
+        shutil.copyfile(source, part)
+        publish(part, copy)
 
 
 def _result(args: CopyVolumesTask) -> CopyVolumesResult:

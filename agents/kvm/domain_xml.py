@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agents.runtime.task import TaskError
+from agents.storage.paths import variables_of
 from zcloud.v1.vm_instance_task_pb2 import VmCdDrive, VmDisk, VmInterface, VmSpec
 
 Device = TypeVar("Device", VmDisk, VmInterface, VmCdDrive)
@@ -106,7 +107,7 @@ def build(spec: VmSpec, place: Place) -> str:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch=place.architecture, **_machine(place))
     if spec.boot_mode == UEFI:
-        _firmware(system, place)
+        _firmware(system, variables_path(spec, place.serial_log.parent))
     elif spec.boot_mode not in ("", LEGACY):
         raise TaskError("INVALID", f"boot_mode {spec.boot_mode[:64]!r} is none of {LEGACY}, {UEFI}")
     features = ET.SubElement(domain, "features")
@@ -123,12 +124,19 @@ def build(spec: VmSpec, place: Place) -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
-def _firmware(system: ET.Element, place: Place) -> None:
+def variables_path(spec: VmSpec, folder: Path) -> Path:
+    """With the root volume, so that they are there on whatever host the VM starts; in its folder if it has none."""
+    for disk in sorted(spec.disks, key=lambda disk: disk.device_id):
+        return variables_of(Path(disk.path), checked_uuid("volume_uuid", disk.volume_uuid))
+    return folder / "uefi-variables.fd"
+
+
+def _firmware(system: ET.Element, variables: Path) -> None:
     """UEFI: code that is shared by all guests, and variables of this one, which stay from start to start."""
-    for code, variables in FIRMWARE:
-        if os.path.exists(code) and os.path.exists(variables):
+    for code, empty in FIRMWARE:
+        if os.path.exists(code) and os.path.exists(empty):
             _text(system, "loader", code, readonly="yes", type="pflash")
-            _text(system, "nvram", str(place.serial_log.with_name("uefi-variables.fd")), template=variables)
+            _text(system, "nvram", str(variables), template=empty)
             return
     raise TaskError("FAILED", "the host has no UEFI firmware for guests; install the package ovmf there")
 

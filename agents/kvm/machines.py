@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,7 @@ from agents.kvm import disks, domain_xml
 from agents.kvm.hypervisor import Hypervisor, find, read_state, state_of
 from agents.kvm.virtualization import virtualization
 from agents.runtime.task import TaskError
+from agents.storage.volumes import publish
 from zcloud.v1.vm_instance_task_pb2 import VmCdDrive, VmSpec
 
 POLL_SECONDS = 0.2
@@ -54,6 +56,7 @@ class Machines:
         _check_parts(spec)
         # Not private: QEMU runs as a user of its own on many hosts.
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        await asyncio.to_thread(_move_variables, spec, folder)
         return await self._hypervisor.call(lambda connection: self._start(connection, spec, paused))
 
     def _start(self, connection: libvirt.virConnect, spec: VmSpec, paused: bool) -> str:
@@ -165,6 +168,17 @@ class Machines:
     async def boot_id(self, vm: str) -> str:
         """Which start of the VM this is; empty when it does not run."""
         return await self._hypervisor.call(lambda connection: _boot_id(connection, vm))
+
+
+def _move_variables(spec: VmSpec, folder: Path) -> None:
+    """Agents of the past kept UEFI variables on the host where the VM was."""
+    old, now = folder / "uefi-variables.fd", domain_xml.variables_path(spec, folder)
+    if spec.boot_mode == domain_xml.UEFI and old != now and old.is_file():
+        if not now.exists():
+            part = now.with_name(now.name + ".part")
+            shutil.copyfile(old, part)
+            publish(part, now)
+        old.unlink()
 
 
 def _check_parts(spec: VmSpec) -> None:

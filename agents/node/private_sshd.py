@@ -1,4 +1,4 @@
-"""A private OpenSSH server on a loopback port, with keys of its own: `-m agents.node.private_sshd start DIR PORT`.
+"""A private OpenSSH server on a port, with keys of its own: `-m agents.node.private_sshd start DIR PORT [ADDRESS]`.
 
 For trials and tests of what is done over SSH, on a machine whose own sshd must stay as it is.
 """
@@ -26,6 +26,7 @@ class PrivateSshd:
 
     directory: Path
     port: int
+    address: str = "127.0.0.1"
 
     @property
     def client_key(self) -> str:
@@ -74,7 +75,7 @@ class PrivateSshd:
         # Passwords are asked for so that a wrong one can be seen refused; without PAM none of a locked root is right.
         return f"""\
 Port {self.port}
-ListenAddress 127.0.0.1
+ListenAddress {self.address}
 HostKey {self.directory}/host_key
 PidFile {self.directory}/pid
 AuthorizedKeysFile {self.directory}/authorized_keys
@@ -91,7 +92,7 @@ Subsystem sftp internal-sftp
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 1):
                 if self.pid() is not None:
                     return
             # It goes into the background before it binds, so that its exit status says nothing.
@@ -147,12 +148,13 @@ def _kill(pids: list[int]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="private_sshd", description="A private OpenSSH server on a loopback port.")
+    parser = argparse.ArgumentParser(prog="private_sshd", description="A private OpenSSH server on a port.")
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("directory", type=Path)
     parser.add_argument("port", type=int)
+    parser.add_argument("address", nargs="?", default="127.0.0.1")
     options = parser.parse_args(argv)
-    server = PrivateSshd(options.directory.resolve(), options.port)
+    server = PrivateSshd(options.directory.resolve(), options.port, options.address)
     try:
         server.start() if options.action == "start" else server.stop()
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:

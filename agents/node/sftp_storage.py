@@ -22,6 +22,7 @@ from zcloud.v1.image_task_pb2 import DeleteImageResult, DeleteImageTask, Downloa
 HELPER_FILES = (
     "agents/__init__.py",
     "agents/storage/__init__.py",
+    "agents/storage/addresses.py",
     "agents/storage/helper.py",
     "agents/storage/image_format.py",
     "agents/storage/image_receiving.py",
@@ -97,6 +98,7 @@ class ConnectSftpBackupStorage(
                 total_capacity=have["total_capacity"],
                 available_capacity=have["available_capacity"],
                 host_key=session.host_key,
+                addresses=have["addresses"],
             )
 
 

@@ -41,8 +41,19 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def variables_of(path: Path, volume_uuid: str) -> Path:
+    """Where the UEFI variables of the VM lie whose root volume this is: with the volume, wherever the VM starts."""
+    return path.with_name(f"{volume_uuid}.nvram")
+
+
 def remove_empty_parent(path: Path, name: str) -> None:
-    """Remove the directory that was made for this file alone (it bears its name), once nothing is left in it."""
+    """Remove the directory that was made for this file alone (it bears its name), once nothing is left in it.
+
+    UEFI variables alone are nothing.
+    """
     if path.parent.name in (name, f"vol-{name}"):
         with contextlib.suppress(OSError):
+            variables = variables_of(path, name)
+            if os.listdir(path.parent) == [variables.name] and not variables.is_dir():
+                variables.unlink()
             path.parent.rmdir()

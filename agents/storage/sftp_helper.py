@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from agents.storage.addresses import addresses
 from agents.storage.helper import HelperError
 from agents.storage.image_format import FORMATS, inspect_image
 from agents.storage.image_receiving import Open, as_uploaded, free_space, kept, receive
@@ -41,7 +42,7 @@ def capacity(request: dict[str, Any]) -> dict[str, Any]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trial)
-    return measure(url)
+    return {**measure(url), "addresses": addresses()}
 
 
 def measure(url: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.helper import HelperError
 from agents.storage.image_format import Qcow2Header
 from agents.storage.local_storage import storage_error
-from agents.storage.paths import checked_path, regular_file, remove_empty_parent, sync_directory
+from agents.storage.paths import checked_path, regular_file, remove_empty_parent, sync_directory, variables_of
 from zcloud.v1.volume_task_pb2 import (
     CreateRootVolumeResult,
     CreateRootVolumeTask,
@@ -162,6 +162,7 @@ class DeleteVolume(Handler[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVol
 
     async def probe(self, args: DeleteVolumeTask) -> DeleteVolumeResult | None:
         paths = [volume_path(path, args.volume_uuid) for path in (args.path, *args.more_paths)]
+        paths.append(variables_of(paths[0], args.volume_uuid))
         return None if any(map(os.path.lexists, paths)) else DeleteVolumeResult()
 
 

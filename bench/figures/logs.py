@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import MetaData
 
 from bench.figure import Figure, Size, measure
-from projections.engine import open_engine
-from projections.projector import Projector
-from projections.schema.registry import ReadModels
+from projections.rebuild import rebuild
 from tests.support.postgres import PostgresCluster
 from zcloud.api.node import load_everything
 from zcloud.domain.infrastructure.zone import Zone
@@ -49,17 +46,17 @@ def logs(size: Size) -> Iterator[Figure]:
             asyncio.run(_fill(store, resources))
             number = store.head()
             replay = Figure("replay" if name == "sqlite" else f"replay_{name}", "events/s", [], [], None)
-            rebuild = Figure("rebuild" if name == "sqlite" else f"rebuild_{name}", "events/s", [], [], None)
+            rebuilt = Figure("rebuild" if name == "sqlite" else f"rebuild_{name}", "events/s", [], [], None)
             for _ in range(ROUNDS):
                 limit = _raw(store, directory, address)
                 replay.limits.append(limit)
-                rebuild.limits.append(limit)
+                rebuilt.limits.append(limit)
                 replay.values.append(number / _timed(lambda: _replay(store)))
-                rebuild.values.append(number / _timed(lambda: _rebuild(store, directory, address)))
+                rebuilt.values.append(number / _timed(lambda: rebuild(store, directory, address)))
             replay.note = f"{number:,} events of {resources:,} resources; wanted: 100,000/s"
-            rebuild.note = f"wanted: {target:,}/s; limit: the same rows by raw batched SQL"
+            rebuilt.note = f"wanted: {target:,}/s; limit: the same rows by raw batched SQL"
             yield replay
-            yield rebuild
+            yield rebuilt
 
 
 @contextlib.contextmanager
@@ -114,17 +111,6 @@ def _replay(store: Store) -> None:
             stream = str(record.originator_id)
             found[stream] = fold(found.get(stream), record)
         after = records[-1].position
-
-
-def _rebuild(store: Store, directory: Path, address: str) -> None:
-    engine = open_engine(directory, address)
-    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
-    projector.prepare()
-    with engine.begin() as connection:
-        projector.rebuild(connection)
-    while projector.advance():
-        pass
-    engine.dispose()
 
 
 def _raw(store: Store, directory: Path, address: str) -> float:

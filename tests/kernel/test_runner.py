@@ -241,9 +241,9 @@ def test_a_report_twice_and_a_report_too_late_change_nothing(tmp_path: Path) -> 
         await works.end(job)
         head = works.kernel.log.head
         for sending in works.agent.sent:
-            await works.runner.on_report(sending.task_uuid, Report(True))
-            await works.runner.on_report(sending.task_uuid, Report(False, None, "X", "x"))
-        await works.runner.on_report("f" * 32, Report(True))
+            await works.runner.on_report(sending.task_uuid, Report(True), sending.target)
+            await works.runner.on_report(sending.task_uuid, Report(False, None, "X", "x"), sending.target)
+        await works.runner.on_report("f" * 32, Report(True), works.agent.sent[0].target)
         assert works.kernel.log.head == head
 
         works.agent.silent, works.agent.held = set(), {"do c"}
@@ -253,11 +253,15 @@ def test_a_report_twice_and_a_report_too_late_change_nothing(tmp_path: Path) -> 
         while works.agent.sent[-1].args.value != "do c":  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0)
         first = next(s for s in works.agent.sent[::-1] if s.args.value == "do a")
-        twice = works.agent.sent[-1].task_uuid
+        twice, host = works.agent.sent[-1].task_uuid, works.agent.sent[-1].target
         head = works.kernel.log.head
-        await works.runner.on_report(first.task_uuid, Report(False, None, "X", "x"))
+        await works.runner.on_report(first.task_uuid, Report(False, None, "X", "x"), host)
+        # What is another host's to report, nobody else reports; nor the progress of it.
+        await works.runner.on_report(twice, Report(True), "b" * 32)
+        works.runner.on_progress(twice, 99, "as if", "b" * 32)
+        assert other not in works.runner.progress
         assert works.kernel.log.head == head
-        await asyncio.gather(works.runner.on_report(twice, Report(True)), works.runner.on_report(twice, Report(True)))
+        await asyncio.gather(*(works.runner.on_report(twice, Report(True), host) for _ in range(2)))
         assert (await works.end(other)).state is JobState.SUCCEEDED
 
     driven(tmp_path, body)

@@ -181,7 +181,8 @@ class Agent:
 
     async def _report(self, runner: Runner, task_uuid: str) -> None:
         with contextlib.suppress(Exception):  # the node that it is for may be dying
-            await runner.on_report(task_uuid, self.journal[task_uuid])
+            target = next(s.target for s in self.sent if s.task_uuid == task_uuid)
+            await runner.on_report(task_uuid, self.journal[task_uuid], target)
 
     def release(self, text: str) -> None:
         """Let what was held happen."""

@@ -61,12 +61,6 @@ def test_every_kind_of_the_api_has_a_model_and_its_tables_compile_for_postgresql
             assert all(len(index.name or "") <= 63 for index in table.indexes)
 
 
-def test_upserts_compile_for_postgresql() -> None:
-    upsert = str(fresh_models()["zone"].upsert("postgresql").compile(dialect=postgresql.dialect()))
-    assert "ON CONFLICT (uuid) DO UPDATE SET name = excluded.name" in upsert
-    assert "uuid = excluded" not in upsert.replace("account_uuid", "").replace("_owner_uuid", "")
-
-
 def test_writing_twice_leaves_what_writing_once_leaves() -> None:
     models, world = fresh_models(), make_world(3)
     with memory() as connection:

@@ -17,7 +17,7 @@ CONFIG = """\
 NFS_CORE_PARAM { Protocols = 3,4; Enable_NLM = false; Enable_RQUOTA = false; }
 NFSv4 { RecoveryBackend = fs; Grace_Period = 1; Lease_Lifetime = 10; RecoveryRoot = "%(rec)s"; }
 EXPORT_DEFAULTS { Access_Type = RW; Squash = No_Root_Squash; SecType = sys; }
-EXPORT { Export_Id = 1; Path = "%(exp)s"; Pseudo = "/zcloud"; FSAL { Name = VFS; } }
+EXPORT { Export_Id = 1; Path = "%(exp)s"; Pseudo = "%(exp)s"; FSAL { Name = VFS; } }
 LOG { Default_Log_Level = EVENT; }
 """
 # What the daemons expect to find below /run.

@@ -19,7 +19,8 @@ class Namespace:
         self.name, self.address = name, address
         # Alone, it holds the namespaces; mounts that are made in it later are seen by all that live in it.
         argv = ["unshare", "--net", "--mount", "--uts", "--propagation", "private", "--", "sh", "-c"]
-        script = f"mount --make-rshared / && hostname {name} && echo up && exec sleep infinity"
+        mounts = "mount --make-rshared / && mount -t sysfs sysfs /sys"
+        script = f"{mounts} && hostname {name} && echo up && exec sleep infinity"
         self._anchor = subprocess.Popen([*argv, script], stdout=subprocess.PIPE, start_new_session=True)
         assert self._anchor.stdout is not None
         assert self._anchor.stdout.readline() == b"up\n"
@@ -46,7 +47,7 @@ class Namespace:
         self.run("mount", "--bind", str(source), place)
 
     def kill_all(self) -> None:
-        """Whoever lives in its mount namespace or in one made from it there, and in its network."""
+        """Whoever shares a namespace with it: what was started in it has left some of them, but not all."""
         here = _spaces("self")
         mine = _spaces(str(self.pid))
         for entry in os.listdir("/proc"):
@@ -64,7 +65,7 @@ class Namespace:
 
 def _spaces(pid: str) -> list[str]:
     try:
-        return [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt")]
+        return [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "uts")]
     except OSError:
         return []
 
@@ -77,6 +78,7 @@ class Switch:
         self.subnet = subnet
         self.bridge = f"zs{uuid.uuid4().hex[:8]}"
         self.machines: list[Namespace] = []
+        self._taps: list[str] = []
         _ip("link", "add", self.bridge, "type", "bridge")
         _ip("address", "add", f"{subnet}.254/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
@@ -94,6 +96,14 @@ class Switch:
         made.run("ip", "address", "add", f"{made.address}/24", "dev", "eth0")
         return made
 
+    def tap(self) -> str:
+        """A socket for the network card of a machine under QEMU."""
+        name = f"zs{uuid.uuid4().hex[:10]}"
+        _ip("tuntap", "add", "dev", name, "mode", "tap")
+        self._taps.append(name)
+        _ip("link", "set", name, "master", self.bridge, "up")
+        return name
+
     def plug(self, machine: Namespace, device: str) -> None:
         """A network card without an address."""
         here = f"zs{uuid.uuid4().hex[:10]}"
@@ -104,7 +114,8 @@ class Switch:
     def close(self) -> None:
         for machine in self.machines:
             machine.close()
-        _ip("link", "delete", self.bridge)
+        for device in (*self._taps, self.bridge):
+            _ip("link", "delete", device)
 
 
 def _ip(*argv: str) -> None:

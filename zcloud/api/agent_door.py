@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from agents.runtime.channel import SERVER_OPTIONS
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
 from zcloud.api.server import Server, listen, shared
 from zcloud.kernel.errors import Refused
-from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Doors, Welcome
+from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Doors, Heartbeat, Welcome
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10
 # A session is over when nothing was heard for this many heartbeats.
 MISSED = 3
 SIMULATOR = "simulator"
+# What an agent that is well sends all the time.
+BEAT = ConnectRequest(heartbeat=Heartbeat()).SerializeToString()
+END = grpc.aio.EOF  # type: ignore[attr-defined]
 LIMITS = (("grpc.server.max_pending_requests", 20_000), ("grpc.server.max_pending_requests_hard_limit", 40_000))
+# What a connection that is mostly silent takes: buffers for TLS records of the size of what is sent, and no books about
+# connections that nobody reads.
+FRUGAL = (
+    ("grpc.tsi.max_frame_size", 2048),
+    ("grpc.enable_channelz", 0),
+    ("grpc.max_channel_trace_event_memory_per_node", 0),
+)
 
 
 class AgentDoor:
@@ -29,10 +39,10 @@ class AgentDoor:
 
     def __init__(self, node: Any) -> None:
         self.node = node
-        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, shared(node.share_ports)))
+        self.server = grpc.aio.server(options=(*SERVER_OPTIONS, *LIMITS, *FRUGAL, shared(node.share_ports)))
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect,
-            request_deserializer=ConnectRequest.FromString,
+            request_deserializer=None,
             response_serializer=ConnectResponse.SerializeToString,
         )
         self.server.add_generic_rpc_handlers(
@@ -42,12 +52,14 @@ class AgentDoor:
         self.agent_endpoint = ""
         self.enroll_endpoint = ""
         self._told: set[str] = set()
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, agents: str, enrolment: str) -> None:
         """Listen on both; port 0 for any."""
         authority = self.node.authority
         port = listen(self.server, agents, authority.credentials(require_client=True))
         await self.server.start()
+        self._watch = asyncio.create_task(self.watch(), name="agents' silence")
         self.agent_endpoint = f"{agents.rpartition(':')[0]}:{port}"
         port = await self.enrolment.start(enrolment, authority.credentials(require_client=False))
         self.enroll_endpoint = f"{enrolment.rpartition(':')[0]}:{port}"
@@ -55,13 +67,14 @@ class AgentDoor:
 
     async def stop(self) -> None:
         """Close both."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self.enrolment.stop()
         await self.server.stop(1.0)
 
-    async def _connect(
-        self, requests: AsyncIterator[ConnectRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[ConnectResponse]:
-        first = await anext(aiter(requests), None)
+    async def _connect(self, _: Any, context: grpc.aio.ServicerContext) -> None:
+        """One session, from its hello to its end."""
+        first = _parsed(await context.read())
         if first is None or not first.HasField("hello"):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a session begins with hello")
             return
@@ -70,20 +83,24 @@ class AgentDoor:
         if refusal:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, refusal)
             return
-        session = AgentSession(host_uuid)
-        session.last_heard = self.node.cloud.clock.now()
+        task = asyncio.current_task()
+        session = AgentSession(host_uuid, context.write, task)
+        session.last_heard = asyncio.get_running_loop().time()
+        # Before anybody knows of the session: the welcome is what comes first.
+        session.put(ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=self._nodes())))
         self.node.agents.add(session)
-        reader = asyncio.create_task(self._read(session, requests), name=f"agent-{host_uuid}")
         try:
-            yield ConnectResponse(welcome=Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, endpoints=self._nodes()))
             self.node.agents.resend(host_uuid)
             self.node.hosts.opened(host_uuid)
-            async for message in session.messages():
-                yield message
+            await self._read(session, context)
+        except asyncio.CancelledError:
+            if not session.closed or task is None:
+                raise
+            task.uncancel()  # it is this end that closes the stream, and in good order
         finally:
-            reader.cancel()
             if self.node.agents.remove(session):
                 self.node.hosts.lost(host_uuid)
+            await session.over()
 
     def _nodes(self) -> list[str]:
         """Where agents may dial in, of all nodes that live."""
@@ -104,34 +121,39 @@ class AgentDoor:
         wanted = SIMULATOR if host.hypervisor_type == "Simulator" else f"host/{host_uuid}"
         return "" if wanted in names else f"the certificate is not that of host {host_uuid}"
 
-    async def _read(self, session: AgentSession, requests: AsyncIterator[ConnectRequest]) -> None:
+    async def _read(self, session: AgentSession, context: grpc.aio.ServicerContext) -> None:
+        """Until the stream ends. A heartbeat that brings nothing new is not even parsed."""
+        now, host_uuid = asyncio.get_running_loop().time, session.host_uuid
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS * MISSED):
-                        message = await anext(aiter(requests), None)
-                except TimeoutError:
-                    log.warning("host %s: nothing heard for %d s", session.host_uuid, HEARTBEAT_SECONDS * MISSED)
-                    return
-                if message is None:
-                    return
-                session.last_heard = self.node.cloud.clock.now()
-                await self._take(session, message)
+            while (data := await context.read()) is not END:
+                session.last_heard = now()
+                if data != BEAT or session.hypervisor_error:
+                    await self._take(session, ConnectRequest.FromString(data))
         except Refused as refused:
-            log.warning("host %s: %s", session.host_uuid, refused.message)
+            log.warning("host %s: %s", host_uuid, refused.message)
+        except DecodeError:
+            log.warning("host %s: it has sent what is no message", host_uuid)
         except Exception:
-            log.exception("host %s: its message could not be taken", session.host_uuid)
-        finally:
-            session.close()
+            log.exception("host %s: its message could not be taken", host_uuid)
+
+    async def watch(self) -> None:
+        """End sessions of which nothing is heard any more: one timer for all of them."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for session in self.node.agents.open:
+                if now() - session.last_heard > HEARTBEAT_SECONDS * MISSED:
+                    log.warning("host %s: nothing heard for %d s", session.host_uuid, now() - session.last_heard)
+                    session.close()
 
     async def _take(self, session: AgentSession, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")
         if kind == "report":
-            await self.node.agents.take(message.report)
+            await self.node.agents.take(message.report, session.host_uuid)
             session.put(recorded(message.report.task_uuid))
         elif kind == "progress":
             p = message.progress
-            self.node.runner.on_progress(p.task_uuid, p.percent, p.detail)
+            self.node.runner.on_progress(p.task_uuid, p.percent, p.detail, session.host_uuid)
         elif kind == "heartbeat":
             error = message.heartbeat.hypervisor_error
             if error != session.hypervisor_error:
@@ -139,6 +161,14 @@ class AgentDoor:
                 self.node.hosts.hypervisor(session.host_uuid, error)
         elif kind == "inventory":
             self.node.hosts.observed(session.host_uuid, message.inventory)
+
+
+def _parsed(data: Any) -> ConnectRequest | None:
+    """A message; None for what is none."""
+    try:
+        return None if data is END else ConnectRequest.FromString(data)
+    except DecodeError:
+        return None
 
 
 def identities(context: grpc.aio.ServicerContext) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from google.protobuf import symbol_database
@@ -22,42 +22,68 @@ from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, Repo
 
 log = logging.getLogger(__name__)
 QUEUE = 1000
+LAST_SECONDS = 2.0
 RECORD_RETRY_SECONDS = 1.0
 PROBE_SECONDS = 30.0
+Write = Callable[[ConnectResponse], Awaitable[None]]
 
 
 class AgentSession:
-    """One open stream. What waits to be sent is bounded: an agent that does not read is cut off, and comes back."""
+    """One open stream. What waits to be sent is bounded: an agent that does not read is cut off, and comes back.
 
-    def __init__(self, host_uuid: str) -> None:
+    Ten thousand of them do nothing most of the time: there is a task for what is sent only while something is.
+    """
+
+    __slots__ = ("_outgoing", "_reader", "_write", "_writer", "closed", "host_uuid", "hypervisor_error", "last_heard")
+
+    def __init__(self, host_uuid: str, write: Write, reader: asyncio.Task[Any] | None) -> None:
+        """write: sends one message. reader: ends the stream when it is cancelled."""
         self.host_uuid = host_uuid
         self.hypervisor_error = ""
-        self.last_heard = 0
+        # By the event loop's clock.
+        self.last_heard = 0.0
+        self.closed = False
+        self._write = write
+        self._reader = reader
         self._outgoing: deque[ConnectResponse] = deque()
-        self._changed = asyncio.Event()
-        self._closed = False
+        self._writer: asyncio.Task[None] | None = None
 
     def put(self, message: ConnectResponse) -> None:
         """Send soon."""
+        if self.closed:
+            return
         if len(self._outgoing) >= QUEUE:
             log.warning("host %s does not read; its session is cut off", self.host_uuid)
             self.close()
+            return
         self._outgoing.append(message)
-        self._changed.set()
+        if self._writer is None:
+            self._writer = asyncio.get_running_loop().create_task(self._send(), name=f"to-agent-{self.host_uuid}")
 
     def close(self) -> None:
         """End the stream."""
-        self._closed = True
-        self._changed.set()
+        if not self.closed:
+            self.closed = True
+            if self._reader is not None:
+                self._reader.cancel()
 
-    async def messages(self) -> AsyncIterator[ConnectResponse]:
-        """What to send, until the session is closed."""
-        while not self._closed:
-            while self._outgoing and not self._closed:
-                yield self._outgoing.popleft()
-            self._changed.clear()
-            if not self._outgoing and not self._closed:
-                await self._changed.wait()
+    async def over(self) -> None:
+        """The stream has ended: nothing is sent any more."""
+        self.closed = True
+        self._outgoing.clear()
+        if self._writer is not None:
+            # Were it cancelled, its message would still be on its way, and gRPC could not end the stream.
+            await asyncio.wait({self._writer}, timeout=LAST_SECONDS)
+
+    async def _send(self) -> None:
+        try:
+            while self._outgoing:
+                await self._write(self._outgoing.popleft())
+        except Exception as error:
+            log.info("host %s: its session ends, it cannot be written to: %s", self.host_uuid, error)
+            self.close()
+        finally:
+            self._writer = None
 
 
 class AgentSessions:
@@ -110,6 +136,11 @@ class AgentSessions:
         """How many are connected here."""
         return len(self._sessions)
 
+    @property
+    def open(self) -> Iterable[AgentSession]:
+        """All that there are now."""
+        return list(self._sessions.values())
+
     def connected(self, host_uuid: str) -> AgentSession | None:
         """The session of a host, if it has one."""
         return self._sessions.get(host_uuid)
@@ -140,7 +171,7 @@ class AgentSessions:
 
     def tell(self, message: ConnectResponse) -> None:
         """Something that every agent should know."""
-        for session in self._sessions.values():
+        for session in self.open:
             session.put(message)
 
     def drop(self, host_uuid: str) -> None:
@@ -151,15 +182,16 @@ class AgentSessions:
 
     # -- reports
 
-    async def take(self, report: TaskReport) -> None:
-        """Record a report; returns when it is durable, or of no interest any more."""
+    async def take(self, report: TaskReport, source: str) -> None:
+        """Record a report of a host's agent; returns when it is durable, or of no interest any more."""
         assert self.runner is not None
-        await self.runner.on_report(report.task_uuid, report_of(report))
+        await self.runner.on_report(report.task_uuid, report_of(report), source)
 
     def _from_own_agent(self, message: ConnectRequest) -> None:
         assert self.runner is not None
         if message.HasField("progress"):
-            self.runner.on_progress(message.progress.task_uuid, message.progress.percent, message.progress.detail)
+            p = message.progress
+            self.runner.on_progress(p.task_uuid, p.percent, p.detail, NODE)
         elif message.HasField("report"):
             task = asyncio.get_running_loop().create_task(self._take_own(message.report))
             self._background.add(task)
@@ -168,7 +200,7 @@ class AgentSessions:
     async def _take_own(self, report: TaskReport) -> None:
         while True:
             try:
-                await self.take(report)
+                await self.take(report, NODE)
             except Exception:
                 log.exception("the report of task %s could not be recorded; trying again", report.task_uuid)
                 await asyncio.sleep(RECORD_RETRY_SECONDS)
@@ -178,7 +210,7 @@ class AgentSessions:
 
     async def close(self) -> None:
         """End every session and the node's own agent; what runs stays begun in its journal."""
-        for session in list(self._sessions.values()):
+        for session in self.open:
             session.close()
         await self._own.close()
         for task in self._background:

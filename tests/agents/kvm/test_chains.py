@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.storage.paths import variables_of
 from tests.agents.kvm.conftest import MIB, Host
 from zcloud.v1.vm_instance_task_pb2 import StopVmTask, VmDisk, VmSpec
 from zcloud.v1.volume_snapshot_task_pb2 import (
@@ -238,7 +239,12 @@ def test_copies_of_one_moment(disk: Disk, started: Callable[..., VmSpec]) -> Non
     assert host.failure(lost).reason == "NOT_FOUND"
     host.run(StopVmTask(vm_instance_uuid=disk.vm, cold=True))
     task, first, second = copies(disk.vm)
+    # VM-07: what UEFI knows of the VM is copied with its root volume, and goes with the volume's last file.
+    variables_of(Path(disk.path("1")), disk.uuid).write_bytes(b"boot entries")
     host.run(task)
     assert (first.blocks("0"), second.blocks("0")) == ([0, 1, 2], [4])
+    copy = variables_of(Path(first.path("0")), first.uuid)
+    assert copy.read_bytes() == b"boot entries"
+    assert not variables_of(Path(second.path("0")), second.uuid).exists()
     info = subprocess.run(["qemu-img", "info", first.path("0")], capture_output=True, text=True, check=True).stdout
     assert "backing file" not in info

@@ -66,7 +66,8 @@ def test_firmware(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     domain = built(boot_mode="Uefi")
     assert domain.findtext("os/loader") == str(code)
     assert at(domain, "os/nvram", "template") == [str(variables)]
-    assert domain.findtext("os/nvram") == "/logs/uefi-variables.fd"
+    assert domain.findtext("os/nvram") == f"/disks/{'d' * 32}.nvram"
+    assert built(boot_mode="Uefi", disks=[]).findtext("os/nvram") == "/logs/uefi-variables.fd"
     with pytest.raises(TaskError, match="boot_mode"):
         built(boot_mode="Coreboot")
 

@@ -92,8 +92,9 @@ async def refused(action: Callable[[], Awaitable[Any]]) -> str:
 
 def test_it_runs_on_there(host: Host, other: Other, tmp_path: Path) -> None:
     """Nobody but its host is let in: no other host of the cloud, none of another cloud, and none without a name."""
-    spec = host.blank()
+    spec = host.blank(boot_mode="Uefi")
     vm = spec.vm_instance_uuid
+    variables = host.folder / f"{vm}.nvram"
 
     async def body() -> None:
         missing = PrepareMigrationTask(spec=spec, address=ADDRESS)
@@ -118,6 +119,11 @@ def test_it_runs_on_there(host: Host, other: Other, tmp_path: Path) -> None:
             assert await other.state(vm) == "Running"
         await other.opens(host, spec)  # the earlier door is shut
         assert await refused(lambda: sent(host, send)) == "UNREACHABLE"
+        # VM-07: started there anew, it has the variables that it had here.
+        await other.run(StopVmTask(vm_instance_uuid=vm, cold=True))
+        variables.write_bytes(variables.read_bytes()[:-4] + b"mark")
+        await other.run(StartVmTask(spec=spec, paused=True))
+        assert variables.read_bytes().endswith(b"mark")
 
     try:
         asyncio.run(body())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 
 import libvirt
@@ -138,10 +139,15 @@ def test_a_guest_that_powers_itself_off_is_seen(host: Host) -> None:
 
 
 def test_uefi_firmware_runs(host: Host) -> None:
-    """IMG-03: the guest's own variables lie beside its log, and stay for the next start."""
+    """IMG-03, VM-07: the guest's own variables lie with its root volume; those of an older agent are brought there."""
     spec = host.blank(boot_mode="Uefi")
     vm = spec.vm_instance_uuid
+    old = host.folder / "vms" / vm / "uefi-variables.fd"
+    old.parent.mkdir(parents=True)
+    shutil.copyfile("/usr/share/OVMF/OVMF_VARS_4M.fd", old)
+    size = old.stat().st_size
     assert host.run(StartVmTask(spec=spec)).state == "Running"
     eventually(lambda: "BdsDxe" in host.serial(vm), "UEFI looks for something to boot")
     host.run(StopVmTask(vm_instance_uuid=vm))
-    assert (host.folder / "vms" / vm / "uefi-variables.fd").stat().st_size > 0
+    assert (host.folder / f"{vm}.nvram").stat().st_size == size
+    assert not old.exists()

@@ -12,6 +12,7 @@ import pytest
 
 from agents.runtime.task import Handler
 from agents.storage.handlers import host_handlers
+from agents.storage.paths import variables_of
 from tests.agents.storage import images
 from tests.agents.storage.images import MIB
 from tests.support.tasks import failure, probe, run
@@ -158,11 +159,18 @@ def test_a_volume_is_deleted_once_and_for_all(volume: Path, backing: Path) -> No
     run(handler(CreateRootVolumeTask), task(volume, backing))
     delete, args = handler(DeleteVolumeTask), DeleteVolumeTask(volume_uuid=VOLUME, path=str(volume))
     assert probe(delete, args) is None
+    variables = variables_of(volume, VOLUME)
     for _ in range(2):
         run(delete, args)
         assert not volume.parent.exists()
         assert volume.parent.parent.exists()
     assert probe(delete, args) is not None
+    # What UEFI kept beside it goes with it, if need be alone (VM-07).
+    volume.parent.mkdir()
+    variables.touch()
+    assert probe(delete, args) is None
+    run(delete, args)
+    assert not volume.parent.exists()
     assert backing.exists()
 
 

@@ -28,6 +28,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.context import Context
 from zcloud.kernel.unit import Unit
+from zcloud.processes.storage.image_store_reclaim import ImageStoreReclaim
 from zcloud.v1.image_task_pb2 import CacheImageTask, ImageStoreAccess
 
 pytestmark = pytest.mark.real
@@ -151,6 +152,31 @@ def test_a_store_keeps_once_what_its_images_have_in_common(tmp_path: Path, sshd:
     on_node(tmp_path, body)
 
 
+async def reached_by_networks(api: Api, first: Any, second: Any, tmp_path: Path) -> None:
+    """BS-24, BS-28: by an address in the network that is set, or not at all; and no more than the quota."""
+    shown = (await api.call("GetBackupStorage", uuid=first.uuid)).inventory
+    assert "127.0.0.1" in shown.addresses
+    update, sync = "UpdateImageStoreBackupStorage", "SyncImageFromImageStoreBackupStorage"
+    (tmp_path / "other.raw").write_bytes(CHANCE.randbytes(MIB))
+    other = await add_image(api, tmp_path, "other", first)
+    fields = {"image_uuid": other.uuid, "src_backup_storage_uuid": first.uuid, "dst_backup_storage_uuid": second.uuid}
+    await api.call(update, uuid=first.uuid, sync_network_cidr="127.0.0.0/8")
+    renetworked = await api.call(update, uuid=second.uuid, sync_network_cidr="203.0.113.0/24")
+    assert (renetworked.job_uuid, renetworked.inventory.sync_network_cidr) == ("", "203.0.113.0/24")
+    error = await refused(api.call(sync, **fields))
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "STORAGE_UNREACHABLE")
+    assert "127.0.0.1" in error.message
+    wrong = await refused(api.call(update, uuid=first.uuid, sync_network_cidr="127.0.0.1/8"))
+    assert (wrong.code, wrong.fields) == ("INVALID_ARGUMENT", ["sync_network_cidr"])
+    await api.call(update, uuid=second.uuid, sync_network_cidr="")
+    quota = "SetImageStoreBackupStorageQuota"
+    await api.call(quota, uuid=second.uuid, quota=1)
+    full = await refused(api.call(sync, **fields))
+    assert (full.code, full.reason) == ("RESOURCE_EXHAUSTED", "NO_STORAGE_AVAILABLE")
+    assert (await api.call(quota, uuid=second.uuid, quota=0)).inventory.quota == 0
+    await api.done(sync, **fields)
+
+
 def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd) -> None:
     """BS-24, IMG-12; and from store to SFTP and back images go as files."""
 
@@ -166,6 +192,7 @@ def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd
         token = (tmp_path / "store2" / ".zcloud" / "token").read_text()
         held = {"Authorization": f"Bearer {token}"}
         assert (await asyncio.to_thread(get, second, f"/images/{child.uuid}", **held))[1] == CHILD
+        await reached_by_networks(api, first, second, tmp_path)
         error = await refused(api.call("SyncImageFromImageStoreBackupStorage", image_uuid="f" * 32, **fields))
         assert error.code == "NOT_FOUND"
         sftp = await api.done("AddSftpBackupStorage", **access(sshd, tmp_path / "sftp"))
@@ -180,6 +207,27 @@ def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd
     on_node(tmp_path, body)
 
 
+async def reclaimed_by_itself(api: Api, uuid: str) -> None:
+    """BS-25: where something went, once, and not while the store is Disabled."""
+    watch = next(w for w in api.node.watches if isinstance(w, ImageStoreReclaim))
+    await api.call("ChangeBackupStorageState", uuid=uuid, state_event="disable")
+    before = api.node.cloud.log.head
+    await watch.look()
+    assert api.node.cloud.log.head == before
+    await api.call("ChangeBackupStorageState", uuid=uuid, state_event="enable")
+    await watch.look()
+    filter = f'workflow = "reclaim_space" AND resource_uuid = "{uuid}"'
+
+    async def ended() -> bool:
+        jobs = (await api.call("QueryJob", filter=filter)).inventories
+        return [job.state for job in jobs] == [jobs[0].STATE_SUCCEEDED]
+
+    await until(ended)
+    before = api.node.cloud.log.head
+    await watch.look()
+    assert api.node.cloud.log.head == before
+
+
 def test_images_are_found_again_and_what_is_gone_is_cleaned_away(tmp_path: Path, sshd: PrivateSshd) -> None:
     """BS-25, BS-26, IMG-13; its server is started again when it is killed."""
 
@@ -189,6 +237,9 @@ def test_images_are_found_again_and_what_is_gone_is_cleaned_away(tmp_path: Path,
         child = await add_image(api, tmp_path, "child", store)
         await api.call("DeleteImage", uuid=child.uuid)
         await api.done("ExpungeImage", uuid=child.uuid)
+        (tmp_path / "store" / "store" / "packs" / "left").write_bytes(bytes(1000))
+        await reclaimed_by_itself(api, store.uuid)
+        assert packs(tmp_path / "store") <= len(BASE)
         (tmp_path / "store" / "store" / "packs" / "left").write_bytes(bytes(1000))
         await api.done("ReclaimSpaceFromImageStore", uuid=store.uuid)
         assert packs(tmp_path / "store") <= len(BASE)

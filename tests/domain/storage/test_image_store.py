@@ -7,10 +7,11 @@ import pytest
 from tests.domain.storage.ground import GIB, Ground, events, run
 from zcloud.domain.compute.vm_backups import VmBackups, begin_backup, not_due, period_of, surplus
 from zcloud.domain.compute.vm_instance import VmInstance
-from zcloud.domain.storage.backup_storage import BackupStorageCapacity
+from zcloud.domain.storage.backup_storage import BackupStorageCapacity, BackupStorageStatus
 from zcloud.domain.storage.found_images import FoundImage, take_in
 from zcloud.domain.storage.image import Image, ImageFacts, MediaType
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
+from zcloud.domain.storage.storage_network import data_address, sync_address
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Refused
 
@@ -120,3 +121,48 @@ def test_rows_of_backups_rotate_by_type_and_are_due_by_age() -> None:
     with pytest.raises(Refused) as refused:
         period_of("hourly", 0)
     assert refused.value.facts["field"] == "period"
+
+
+def test_hosts_and_stores_come_by_the_networks_that_are_set() -> None:
+    """BS-24, BS-28: the store that fetches decides, else the other; without a network it is the hostname."""
+    ground = Ground()
+    source, target = store(ground, "source"), store(ground, "target")
+    run(ground.unit.companion(BackupStorageStatus, source)).found_at(
+        ("127.0.0.1", "10.1.0.5", "192.168.7.5", "fd00::5")
+    )
+
+    def addresses() -> tuple[str, str]:
+        return run(data_address(ground.unit, source)), run(sync_address(ground.unit, source, target))
+
+    assert addresses() == ("fd00::1", "fd00::1")
+    source.update(data_network_cidr="10.1.0.0/16", sync_network_cidr="10.0.0.0/8")
+    assert addresses() == ("10.1.0.5", "10.1.0.5")
+    target.update(sync_network_cidr="192.168.0.0/16")
+    assert addresses() == ("10.1.0.5", "192.168.7.5")
+    assert run(sync_address(ground.unit, source, ground.backup())) == "10.1.0.5"
+    source.update(data_network_cidr="0.0.0.0/0")
+    assert addresses()[0] == "10.1.0.5"
+    assert not source.update(data_network_cidr="", sync_network_cidr="10.0.0.0/8")
+    assert addresses()[0] == "fd00::1"
+    target.update(sync_network_cidr="172.16.0.0/12")
+    with pytest.raises(Refused, match=r"no address in the sync network 172.16.0.0/12; it has .*10.1.0.5"):
+        addresses()
+    assert events(source).count("SyncNetworkChanged") == 1
+    assert source.url_at("fd00::5") == "https://[fd00::5]:8000"
+
+
+def test_a_quota_leaves_room_for_no_more() -> None:
+    """BS-24: lowered below what is there it takes nothing away."""
+    ground = Ground()
+    storage = store(ground)
+    capacity = run(ground.unit.companion(BackupStorageCapacity, storage))
+    capacity.measured(100 * GIB, 50 * GIB)
+    capacity.store("i" * 32, 10 * GIB)
+    rooms = []
+    for quota in (0, 30 * GIB, 90 * GIB, 10 * GIB, GIB):
+        storage.set_quota(quota)
+        rooms.append(capacity.room(GIB, storage.quota) // GIB)
+    assert rooms == [49, 20, 49, 0, 0]
+    storage.set_quota(GIB)
+    assert events(storage).count("QuotaSet") == 4
+    assert capacity.available_capacity == 90 * GIB

@@ -92,6 +92,7 @@ class FaultNode(Owner):
         await self.runner.start()
         self.log.listen(self._forget_removed)
         self.hosts.start(self._hosts)
+        self.own(self.door.watch(), "agents' silence")
 
     async def _hosts(self) -> list[str]:
         return [m.uuid for m in self.run.lake.fold.all("host")]

@@ -35,7 +35,8 @@ def patched(target: Any, name: str, new: Any) -> Callable[[], Patch]:
 # -- the agent
 
 
-def _forgetful(self: Journal, task_uuid: str) -> Entry | None:
+def forgetful(self: Journal, task_uuid: str) -> Entry | None:
+    """It was never seen before."""
     return None
 
 
@@ -51,7 +52,7 @@ def _any_fence(self: Dispatcher, task: Any, seen: int) -> Any:
 # -- the node
 
 
-async def _any_report(self: Runner, task_uuid: str, report: Any) -> None:
+async def _any_report(self: Runner, task_uuid: str, report: Any, source: str) -> None:
     """Whatever the job waits for now is what this report is about."""
     known = self.__dict__.setdefault("_known", {})
     known.update({task: job for task, (job, _) in self._pending.items()})
@@ -121,16 +122,14 @@ def _steps_without(name: str) -> Callable[..., tuple[Step, ...]]:
 
 def _late_rows(self: Projector, limit: int = 2000) -> bool:
     """The position is written before the rows, which a kill between the two loses."""
-    records = self._store.read_all(self.position, limit)
-    if not records:
+    stretch = self._fold(limit)
+    if not stretch.index:
         return False
     with self.engine.begin() as connection:
-        self._pass(connection, records[-1].position)
-    begin, self.position = self.position, records[-1].position
-    touched = {view.uuid: view for view in (self._take(record) for record in records)}
+        self._pass(connection, stretch.position)
+    begin, self.position = self.position, stretch.position
     with self.engine.begin() as connection:
-        self._write(connection, touched, {}, dict.fromkeys(touched, begin + 1))
-        self._audit.write(connection, records)
+        self._write(connection, stretch)
     return begin < self.position
 
 
@@ -147,7 +146,7 @@ BOUNDARY: dict[str, tuple[str, Callable[[], Patch]]] = {
     "a job that has ended still queues": ("stop_vm", patched(JobQueue.Left, "apply", lambda self, aggregate: None)),
 }
 STORM: dict[str, Callable[[], Patch]] = {
-    "an agent does not remember what it did": patched(Journal, "find", _forgetful),
+    "an agent does not remember what it did": patched(Journal, "find", forgetful),
     "an agent obeys old fences": patched(Dispatcher, "_admit", _any_fence),
     "any report is taken": patched(Runner, "on_report", _any_report),
 }
@@ -173,4 +172,4 @@ def mutated(patch: Callable[[], Patch]) -> Iterator[None]:
         yield
 
 
-__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "mutated"]
+__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "Patch", "forgetful", "mutated", "patched"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,17 +72,22 @@ class Link:
             self.up.put_nowait(END)
             self.down.put_nowait(END)
 
-    async def requests(self) -> AsyncIterator[Any]:
-        """As the node reads."""
-        while (message := await self.up.get()) is not END:
-            yield message
-
 
 class Context:
-    """What the node's door asks of a gRPC call: whose certificate it is."""
+    """What the node's door asks of a gRPC call: messages, and whose certificate it is."""
 
-    def __init__(self, host_uuid: str) -> None:
+    def __init__(self, host_uuid: str, link: Link) -> None:
         self.host_uuid = host_uuid
+        self.link = link
+        self.node = OWNER.get()
+
+    async def read(self) -> Any:
+        message = await self.link.up.get()
+        return END if message is END else message.SerializeToString()
+
+    async def write(self, message: Any) -> None:
+        if self.node is None or not self.node.dead:
+            self.link.send(self.link.down, message)
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"x509_subject_alternative_name": [f"{SCHEME}host/{self.host_uuid}".encode()]}
@@ -117,11 +121,8 @@ class _Call:
             network.node.own(self._serve(network.node.door, host_uuid), f"stream of {host_uuid}")
 
     async def _serve(self, door: Any, host_uuid: str) -> None:
-        node = OWNER.get()
         try:
-            async for message in door._connect(self.link.requests(), Context(host_uuid)):
-                if node is None or not node.dead:
-                    self.link.send(self.link.down, message)
+            await door._connect(None, Context(host_uuid, self.link))
         except ConnectionLost:
             pass
         finally:

@@ -72,6 +72,14 @@ async def recover_images(call: Call, unit: Unit, request: Any) -> ImageStoreBack
     return storage
 
 
+@command("SetImageStoreBackupStorageQuota")
+async def set_quota(call: Call, unit: Unit, request: Any) -> ImageStoreBackupStorage:
+    """BS-24: nothing more comes where it is reached."""
+    storage = await unit.usable(ImageStoreBackupStorage, request.uuid)
+    storage.set_quota(request.quota)
+    return storage
+
+
 @command("ReclaimSpaceFromImageStore")
 async def reclaim_space(call: Call, unit: Unit, request: Any) -> ImageStoreBackupStorage:
     """BS-25."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
-from zcloud.kernel.errors import Reason, precondition
+from zcloud.kernel.errors import Reason, invalid, precondition
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import State, Switched
+
+
+def must_be_network(field: str, text: str) -> None:
+    """Raises INVALID_ARGUMENT."""
+    try:
+        good = "/" in text and bool(ip_network(text))
+    except ValueError:
+        good = False
+    if not good:
+        raise invalid(field, text, "must be a network such as 10.1.0.0/16, with no host bits set, or empty for none")
 
 
 class BackupStorage(Switched, kind="backup_storage", abstract=True):
@@ -19,6 +30,15 @@ class BackupStorage(Switched, kind="backup_storage", abstract=True):
     type: str = ""
     url: str = ""
     attached_zone_uuids: tuple[str, ...] = ()
+    # Hosts come to it by its server's address there; by its hostname when empty.
+    data_network_cidr: str = ""
+    # Bytes that its images may take; 0: as many as there are.
+    quota: int = 0
+
+    class DataNetworkChanged(Event):
+        """Hosts come to it by another network."""
+
+        data_network_cidr: str
 
     class Attached(Event):
         """A zone may use its images."""
@@ -35,6 +55,13 @@ class BackupStorage(Switched, kind="backup_storage", abstract=True):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.attached_zone_uuids = tuple(u for u in aggregate.attached_zone_uuids if u != self.zone_uuid)
+
+    def change_data_network(self, cidr: str | None) -> None:
+        """None, or the same again, is no event. Empty: by its hostname."""
+        if cidr:
+            must_be_network("data_network_cidr", cidr)
+        if cidr is not None and cidr != self.data_network_cidr:
+            self.trigger(self.DataNetworkChanged(data_network_cidr=cidr))
 
     def attach(self, zone_uuid: str) -> None:
         """To a zone, once; it may be attached to several."""
@@ -54,6 +81,19 @@ class BackupStorage(Switched, kind="backup_storage", abstract=True):
 class BackupStorageStatus(StorageStatus, of="backup_storage", role="status"):
     """Connecting (no operations), Connected, Disconnected (no operations) (BS-09)."""
 
+    # Of its server, on all networks.
+    addresses: tuple[str, ...] = ()
+
+    class AddressesFound(Event):
+        """The server has said where it can be reached."""
+
+        addresses: tuple[str, ...]
+
+    def found_at(self, addresses: tuple[str, ...]) -> None:
+        """The same again is no event, nor is what was not said."""
+        if addresses and addresses != self.addresses:
+            self.trigger(self.AddressesFound(addresses=addresses))
+
 
 class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
     """Total, and the images that lie there: available is the total without the images' real sizes (BS-07)."""
@@ -63,6 +103,8 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
     physical_capacity: int = 0
     # By image; 0 while it is on its way, since its size is not known before it has come.
     images: dict[str, int] = {}  # noqa: RUF012 - replaced by folds
+    # Something went since what is left of it was last cleaned away.
+    reclaimable: bool = False
 
     class Measured(Event):
         """The server has said what it has."""
@@ -94,15 +136,34 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.images = {u: size for u, size in aggregate.images.items() if u != self.image_uuid}
+            aggregate.reclaimable = True
+
+    class ReclaimBegun(Event):
+        """What is left of what went until now is cleaned away."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.reclaimable = False
+
+    class ReclaimFailed(Event):
+        """It still lies there."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.reclaimable = True
 
     @property
     def available_capacity(self) -> int:
         """Bytes not taken by images."""
-        return max(0, self.total_capacity - sum(self.images.values()))
+        return max(0, self.total_capacity - self.used)
 
-    def room(self, reserved: int) -> int:
-        """Bytes that the next image may have."""
-        return max(0, min(self.available_capacity, self.physical_capacity) - reserved)
+    @property
+    def used(self) -> int:
+        """Bytes that images take."""
+        return sum(self.images.values())
+
+    def room(self, reserved: int, quota: int = 0) -> int:
+        """Bytes that the next image may have. quota: bytes for all of them; 0: as many as there are."""
+        room = min(self.available_capacity, self.physical_capacity) - reserved
+        return max(0, min(room, quota - self.used) if quota else room)
 
     def measured(self, total: int, physical: int) -> None:
         """The same again is no event."""
@@ -118,6 +179,16 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
         """An image has come."""
         if self.images.get(image_uuid) != size:
             self.trigger(self.Stored(image_uuid=image_uuid, size=size))
+
+    def begin_reclaim(self) -> None:
+        """Where nothing is known to lie, there may be something all the same; that needs no event."""
+        if self.reclaimable:
+            self.trigger(self.ReclaimBegun())
+
+    def fail_reclaim(self) -> None:
+        """The next look finds it."""
+        if not self.reclaimable:
+            self.trigger(self.ReclaimFailed())
 
     def free(self, image_uuid: str) -> None:
         """An image is gone; what is not there needs no event."""

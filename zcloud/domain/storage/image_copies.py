@@ -70,7 +70,7 @@ async def copy_source(unit: Unit, image: Image, target: BackupStorage, only: str
 async def room_on(unit: Unit, storage: BackupStorage) -> int:
     """Bytes that the next image may have there."""
     reserved = await setting_bytes(unit, "backupStorage", "reservedCapacity", storage)
-    return (await unit.companion(BackupStorageCapacity, storage)).room(reserved)
+    return (await unit.companion(BackupStorageCapacity, storage)).room(reserved, storage.quota)
 
 
 async def must_have_room(unit: Unit, storage: BackupStorage, size: int = 1) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from zcloud.domain.ssh_access import AccessChange, SshAccess, must_have_secret
-from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.backup_storage import BackupStorage, must_be_network
 from zcloud.domain.storage.local_primary_storage import must_be_storage_path
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import UNSET, Creation, Unset
@@ -21,6 +21,8 @@ class ImageStoreBackupStorage(SshAccess, BackupStorage, kind="image_store_backup
     token: str = ""
     certificate: str = ""
     import_images: bool = False
+    # Other stores come to it by its server's address there, where they have no such network themselves.
+    sync_network_cidr: str = ""
 
     class Created(Creation):
         """A storage was added; it is kept when its first connect succeeds."""
@@ -35,6 +37,9 @@ class ImageStoreBackupStorage(SshAccess, BackupStorage, kind="image_store_backup
         server_port: int = PORT
         token: str = ""
         import_images: bool = False
+        data_network_cidr: str = ""
+        sync_network_cidr: str = ""
+        quota: int = 0
 
     class AccessChanged(AccessChange):
         """How to reach it."""
@@ -44,6 +49,16 @@ class ImageStoreBackupStorage(SshAccess, BackupStorage, kind="image_store_backup
         hostname: str | Unset = UNSET
         server_port: int | Unset = UNSET
 
+    class SyncNetworkChanged(Event):
+        """Stores send each other images by another network."""
+
+        sync_network_cidr: str
+
+    class QuotaSet(Event):
+        """So many bytes its images may take; 0: as many as there are."""
+
+        quota: int
+
     class CertificatePinned(Event):
         """What its server shows; it came over SSH, whose key is pinned."""
 
@@ -52,20 +67,44 @@ class ImageStoreBackupStorage(SshAccess, BackupStorage, kind="image_store_backup
     @property
     def server_url(self) -> str:
         """Of its server."""
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"https://{host}:{self.server_port}"
+        return self.url_at(self.hostname)
+
+    def url_at(self, host: str) -> str:
+        """Of its server, by one of its addresses."""
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.server_port}"
 
     def create(self, *, url: str, password: str = "", private_key: str = "", ssh_port: int = 22, **order: Any) -> None:
         """url: absolute path of a directory on the server. password, private_key, token: sealed."""
         must_be_storage_path("url", url)
         must_have_secret(password, private_key)
+        for network in ("data_network_cidr", "sync_network_cidr"):
+            if order.get(network):
+                must_be_network(network, order[network])
         access: dict[str, Any] = {"password": password, "private_key": private_key, "ssh_port": ssh_port}
         self.trigger(self.Created(account_uuid=self.account_uuid, url=url, **access, **order))
 
-    def update(self, *, name: str | None = None, description: str | None = None, **access: Any) -> bool:  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        data_network_cidr: str | None = None,
+        sync_network_cidr: str | None = None,
+        **access: Any,
+    ) -> bool:
         """access: hostname, server_port, and what change_access takes. Whether that changed."""
         super().update(name=name, description=description)
+        self.change_data_network(data_network_cidr)
+        if sync_network_cidr:
+            must_be_network("sync_network_cidr", sync_network_cidr)
+        if sync_network_cidr is not None and sync_network_cidr != self.sync_network_cidr:
+            self.trigger(self.SyncNetworkChanged(sync_network_cidr=sync_network_cidr))
         return self.change_access(access)
+
+    def set_quota(self, quota: int) -> None:
+        """What is there stays, also when that is more; the same again is no event."""
+        if quota != self.quota:
+            self.trigger(self.QuotaSet(quota=quota))
 
     def pin_certificate(self, certificate: str) -> None:
         """The same again is no event."""

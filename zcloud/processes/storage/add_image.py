@@ -12,6 +12,7 @@ from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCap
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import copy_source, drop_copy, room_on
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
+from zcloud.domain.storage.storage_network import sync_address
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import Job, StepState
 from zcloud.kernel.unit import Unit
@@ -81,7 +82,10 @@ async def _store(unit: Unit, image: Image, storage: BackupStorage, result: Downl
     capacity = await unit.companion(BackupStorageCapacity, storage)
     if result.total_capacity:
         capacity.measured(result.total_capacity, result.available_capacity)
-    room = capacity.available_capacity + capacity.images.get(image.uuid, 0)
+    kept = capacity.images.get(image.uuid, 0)
+    room = capacity.available_capacity + kept
+    if storage.quota:
+        room = min(room, storage.quota - capacity.used + kept)
     size = result.stored_size if result.has_stored_size else result.actual_size
     if size > room:
         # Others came meanwhile: each was told of the same room.
@@ -148,7 +152,7 @@ async def copy(unit: Unit, job: Job) -> Task:
     facts = await unit.companion(ImageFacts, image)
     task = await download_task(unit, image, storage, facts.sha256)
     if isinstance(source, ImageStoreBackupStorage):
-        task.source_store.CopyFrom(store_access(unit, source))
+        task.source_store.CopyFrom(store_access(unit, source, await sync_address(unit, source, storage)))
     else:
         task.source.CopyFrom(reach(unit, source))
         task.source_path = path
@@ -169,7 +173,9 @@ class CopyImage(Workflow, name="copy_image", version=1, title="copy image"):
 
     async def begin(self, unit: Unit, job: Job) -> None:
         image, storage = await both(unit, job)
-        await copy_source(unit, image, storage, job.args.get("source_uuid", ""))
+        source, _ = await copy_source(unit, image, storage, job.args.get("source_uuid", ""))
+        if isinstance(source, ImageStoreBackupStorage):
+            await sync_address(unit, source, storage)
         (await unit.companion(ImageFacts, image)).begin_copy(image, storage.uuid)
         (await unit.companion(BackupStorageCapacity, storage)).expect(image.uuid)
         (await unit.companion(BackupStorageLeftovers, storage)).clear(install_path(storage, image))

@@ -40,6 +40,7 @@ async def connected(unit: Unit, job: Job, result: ConnectSftpBackupStorageResult
     storage = await unit.get(BackupStorage, job.resource_uuid)
     assert isinstance(storage, SshAccess)
     storage.pin(result.host_key)
+    (await unit.companion(BackupStorageStatus, storage)).found_at(tuple(result.addresses))
     if isinstance(storage, ImageStoreBackupStorage) and isinstance(result, ConnectImageStoreResult):
         storage.pin_certificate(result.certificate)
     capacity = await unit.companion(BackupStorageCapacity, storage)

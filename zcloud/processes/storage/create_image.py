@@ -20,6 +20,7 @@ from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_copies import room_on
 from zcloud.domain.storage.image_room import claim_export, release_export
 from zcloud.domain.storage.snapshots import Chained, chained, facts_of, taken_back, unplan
+from zcloud.domain.storage.storage_network import data_address
 from zcloud.domain.storage.volume import Volume
 from zcloud.domain.storage.volume_room import must_serve
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
@@ -116,7 +117,7 @@ async def export(unit: Unit, job: Job) -> Task:
             volume_uuid=it.volume.uuid,
             path=node.path,
             part_path=part,
-            target=reach(unit, storage),
+            target=reach(unit, storage, await data_address(unit, storage)),
             storage_url=storage.url,
             image_uuid=image.uuid,
             max_bytes=max(1, await room_on(unit, storage)),

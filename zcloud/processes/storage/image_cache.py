@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from zcloud.domain.infrastructure.host import Host
+from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.storage_network import data_address
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
 from zcloud.processes.storage.reach import reach, store_access
@@ -36,12 +38,13 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
         cache_path=cache_path(storage, image),
         sha256=facts.sha256,
         actual_size=facts.actual_size,
+        rate_limit=await setting_bytes(unit, "primaryStorage", "imageCache.rateLimit", storage),
     )
     if isinstance(source, ImageStoreBackupStorage):
-        task.store.CopyFrom(store_access(unit, source))
+        task.store.CopyFrom(store_access(unit, source, await data_address(unit, source)))
         task.image_uuid = image.uuid
     else:
-        task.source.CopyFrom(reach(unit, source))
+        task.source.CopyFrom(reach(unit, source, await data_address(unit, source)))
     return Task(host.uuid, task)
 
 

@@ -18,18 +18,20 @@ def is_store(storage: BackupStorage) -> bool:
     return isinstance(storage, ImageStoreBackupStorage)
 
 
-def reach(unit: Unit, storage: BackupStorage) -> SshTarget:
-    """The target with its secrets in clear; for task arguments only."""
+def reach(unit: Unit, storage: BackupStorage, address: str = "") -> SshTarget:
+    """The target with its secrets in clear; for task arguments only. address: in place of its hostname."""
     known = isinstance(storage, SftpBackupStorage | ImageStoreBackupStorage)
     assert known, f"no way to backup storages of type {storage.type} is known"
-    return ssh_target(unit, storage.hostname, storage)
+    return ssh_target(unit, address or storage.hostname, storage)
 
 
-def store_access(unit: Unit, storage: ImageStoreBackupStorage) -> ImageStoreAccess:
-    """Its server, with the token in clear; for task arguments only."""
+def store_access(unit: Unit, storage: ImageStoreBackupStorage, address: str = "") -> ImageStoreAccess:
+    """Its server, with the token in clear; for task arguments only. address: in place of its hostname."""
     vault: Vault = unit.port("vault")
     token = vault.open(storage.token)
-    return ImageStoreAccess(url=storage.server_url, token=token, certificate=storage.certificate)
+    return ImageStoreAccess(
+        url=storage.url_at(address or storage.hostname), token=token, certificate=storage.certificate
+    )
 
 
 def delete_task(unit: Unit, storage: BackupStorage, path: str) -> Task:

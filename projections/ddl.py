@@ -1,0 +1,43 @@
+"""Tables and indexes made and dropped, many at a time; indexes apart, since they are cheaper when rows are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+
+def drop(connection: Connection, tables: Sequence[Table]) -> None:
+    """Those that are there; with their indexes."""
+    quote = connection.dialect.identifier_preparer.quote
+    _do(connection, [f"DROP TABLE IF EXISTS {quote(table.name)}" for table in tables])
+
+
+def create(connection: Connection, tables: Iterable[Table]) -> None:
+    """None of which is there; with their primary keys only."""
+    _do(connection, [str(CreateTable(table).compile(dialect=connection.dialect)) for table in tables])
+
+
+def index(connection: Connection, tables: Iterable[Table]) -> None:
+    """All other indexes of tables that have none."""
+    indexes = sorted((one for table in tables for one in table.indexes), key=lambda one: str(one.name))
+    _do(connection, [str(CreateIndex(one).compile(dialect=connection.dialect)) for one in indexes])
+
+
+def analyze(connection: Connection, tables: Iterable[Table]) -> None:
+    """Let PostgreSQL know at once what it would notice by itself only later; SQLite plans without."""
+    if connection.dialect.name == "postgresql":
+        quote = connection.dialect.identifier_preparer.quote
+        _do(connection, [f"ANALYZE {quote(table.name)}" for table in tables])
+
+
+def _do(connection: Connection, statements: Sequence[str]) -> None:
+    if connection.dialect.name == "postgresql":
+        if statements:
+            driver: Any = connection.connection.driver_connection
+            driver.execute("SET LOCAL statement_timeout = 0; " + "; ".join(statements))  # one round trip for all
+        return
+    for statement in statements:
+        connection.exec_driver_sql(statement)

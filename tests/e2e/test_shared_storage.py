@@ -1,0 +1,59 @@
+"""Two hosts on a real NFS server: a guest goes from one to the other while it runs (PS-03, PS-07, VM-38)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machines import Site, running_site
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running_site(2) as made:
+        made.build()
+        yield made
+
+
+def answers(address: str) -> bool:
+    argv = ["ping", "-q", "-c", "1", "-W", "1", address]
+    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(120))
+
+
+def test_a_guest_moves_with_its_disk_where_it_is(site: Site) -> None:
+    clients = {site.admin.call("GetKvmHost", uuid=one.uuid).inventory.nfs_client for one in site.machines}
+    assert len(clients) == 1
+    assert clients <= {"Kernel", "UserSpace"}
+    here, there = site.machines
+    vm = site.vm(site.create_vm("mover", here).uuid)
+    address = vm.vm_nics[0].ip
+    assert (here.domains(), there.domains()) == ([vm.uuid], [])
+    assert answers(address)
+    boot = re.findall(r'boot="(\w+)"', here.virsh("dumpxml", vm.uuid))
+    path = site.admin.call("GetVolume", uuid=vm.root_volume_uuid).inventory.install_path
+    # Its file is on the server, and on no host's own disk.
+    file = site.nfs.directory / Path(path).relative_to(f"/var/lib/zcloud/nfs/{site.uuids['ps']}")
+    assert file.exists()
+    assert not list((here.directory / "zcloud").rglob("*.qcow2"))
+
+    site.done("MigrateVm", vm_instance_uuid=vm.uuid)
+    assert (here.domains(), there.domains()) == ([], [vm.uuid])
+    assert re.findall(r'boot="(\w+)"', there.virsh("dumpxml", vm.uuid)) == boot
+    assert answers(address)
+    assert site.vm(vm.uuid).host_uuid == there.uuid
+    # Its new host works on its disk while it runs.
+    snapshot = site.done("CreateVolumeSnapshot", name="moved", volume_uuid=vm.root_volume_uuid)
+    site.done("DeleteVolumeSnapshot", uuid=snapshot.uuid)
+    assert answers(address)
+    site.done("StopVmInstance", uuid=vm.uuid, type="cold")
+    path = site.admin.call("GetVolume", uuid=vm.root_volume_uuid).inventory.install_path
+    there.inside.run("qemu-img", "check", "-q", path)
+    site.done("DeleteVmInstance", uuid=vm.uuid)
+    site.done("ExpungeVmInstance", uuid=vm.uuid)
+    assert not file.parent.exists()
