@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.product import Product
+from bench.product import AS_SERVED, Product
 from tests.api.compute.ground import ground
 from tests.support.cloud import ServerProcess
 from zcloud.kernel.record import Record
@@ -122,7 +122,7 @@ def renamed(store: Store, uuid: str, times: int) -> None:
 @contextlib.contextmanager
 def served(directory: Path, *arguments: str) -> Iterator[Product]:
     """A server on a directory that is there; its read models are whole when it serves."""
-    server = ServerProcess(directory, arguments=list(arguments))
+    server = ServerProcess(directory, arguments=[*AS_SERVED, *arguments])
     try:
         server.start(600.0)
         server.admin.call("QueryZone")

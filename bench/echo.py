@@ -15,15 +15,15 @@ import grpc
 from bench.load import Load, Target, drive, same
 
 PATH = "/bench.Echo/Echo"
-KINDS = ("aio", "sync")
+KINDS = ("aio", "sync", "two aio")
 CALIBRATE_SECONDS = 1.0
 
 
-def _serve(kind: str, answer: bytes) -> None:
+def _serve(kind: str, answer: bytes, port: str) -> None:
     if kind == "aio":
         import uvloop
 
-        uvloop.run(_aio(answer))
+        uvloop.run(_aio(answer, port))
         return
     server = grpc.server(ThreadPoolExecutor(2))
     handler = grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
@@ -33,16 +33,16 @@ def _serve(kind: str, answer: bytes) -> None:
     server.wait_for_termination()
 
 
-async def _aio(answer: bytes) -> None:
+async def _aio(answer: bytes, port: str) -> None:
     async def echo(_request: bytes, _context: Any) -> bytes:
         return answer
 
     server = grpc.aio.server()
     handler = grpc.unary_unary_rpc_method_handler(echo)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    taken = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    print(port, flush=True)
+    print(taken, flush=True)
     await asyncio.Event().wait()
 
 
@@ -50,11 +50,16 @@ class Echo:
     """A server that runs. kind: which of them it is."""
 
     def __init__(self, kind: str, answer_bytes: int) -> None:
-        argv = [sys.executable, "-m", "bench.echo", kind, str(answer_bytes)]
-        self.kind = kind
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.address = f"127.0.0.1:{int(self._process.stdout.readline())}"
+        self.kind, port = kind, "0"
+        self._processes = []
+        count, _, one = kind.rpartition(" ")
+        for _ in range(2 if count else 1):  # the second one at the port of the first
+            argv = [sys.executable, "-m", "bench.echo", one, str(answer_bytes), port]
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            self._processes.append(process)
+        self.address = f"127.0.0.1:{port}"
 
     def drive(self, request: bytes, seconds: float, token: str = "", ids: str = "") -> Load:
         """The same calls as zcloud gets: request, metadata, connections, number in flight."""
@@ -62,8 +67,9 @@ class Echo:
 
     def stop(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager
@@ -82,4 +88,4 @@ def fastest_echo(request: bytes, answer_bytes: int) -> Iterator[Echo]:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], b"\0" * int(sys.argv[2]))
+    _serve(sys.argv[1], b"\0" * int(sys.argv[2]), sys.argv[3])

@@ -17,6 +17,8 @@ from tests.support.postgres import PostgresCluster
 from zcloud.api.rpcs import rpcs
 from zcloud.kernel.store import open_store
 
+# What `zcloud serve` does by itself; servers of tests have no fronts unless they ask for some.
+AS_SERVED = ("--fronts", "1")
 STORES = ("sqlite", "postgresql")
 
 
@@ -66,7 +68,7 @@ def product(store: str = "sqlite", *arguments: str) -> Iterator[Product]:
             stack.callback(cluster.remove)
             address = cluster.database()
         server = ServerProcess(
-            Path(directory) / "node", arguments=[*(("--store", address) if address else ()), *arguments]
+            Path(directory) / "node", arguments=[*AS_SERVED, *(("--store", address) if address else ()), *arguments]
         )
         stack.callback(server.kill)
         assert_durable(Path(directory), address)

@@ -146,6 +146,10 @@ class Client:
         return answer.inventory
 
 
+# Processes that speak gRPC for a node under test: tests of them ask for some, the others are quicker without.
+FRONTS = int(os.environ.get("FRONTS", "0"))
+
+
 class ServerProcess:
     """A real `zcloud serve` on free ports. kill() and start() again are what a power cut is."""
 
@@ -182,6 +186,8 @@ class ServerProcess:
         argv = [sys.executable, "-m", "zcloud.cli.main", "serve", "--data", str(self.directory)]
         for option in ("--listen", "--listen-agents", "--listen-enrolment"):
             argv += [option, "127.0.0.1:0"]
+        if "--fronts" not in self._arguments:
+            argv += ["--fronts", str(FRONTS)]
         argv += self._arguments
         begins = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
@@ -321,9 +327,9 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def running_node(directory: Path, store: str = "") -> AsyncIterator[Api]:
+async def running_node(directory: Path, store: str = "", *, fronts: int = FRONTS, **how: Any) -> AsyncIterator[Api]:
     """A node in this process on free ports; what is given is a client of its admin (node: api.node)."""
-    node = Node(directory, store=store)
+    node = Node(directory, store=store, fronts=fronts, **how)
     await node.start("127.0.0.1:0")
     try:
         async with grpc.aio.insecure_channel(node.address, options=CHANNEL) as channel:

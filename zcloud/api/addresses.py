@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from zcloud.api.server import NoDoor
+from zcloud.api.server import NO_DOOR, NoDoor
 
 
 def hold(address: str) -> tuple[str, socket.socket]:
@@ -18,6 +18,6 @@ def hold(address: str) -> tuple[str, socket.socket]:
         holder = socket.socket(family)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind((where[0], taken))  # it does not listen, so that nothing is ever given to it
-    except (OSError, ValueError) as error:
-        raise NoDoor(f"cannot listen on {address}: {error}") from None
+    except (OSError, ValueError):
+        raise NoDoor(NO_DOOR.format(address)) from None
     return f"{host}:{taken}", holder

@@ -28,6 +28,9 @@ OPTIONS = (
 )
 
 
+NO_DOOR = "cannot listen on {}: something listens there already, or this machine has no such address"
+
+
 class NoDoor(OSError):
     """The node cannot listen where it was told to."""
 
@@ -44,8 +47,7 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError:
-        text = f"cannot listen on {address}: something listens there already, or this machine has no such address"
-        raise NoDoor(text) from None
+        raise NoDoor(NO_DOOR.format(address)) from None
 
 
 class _Methods(grpc.GenericRpcHandler):
