@@ -321,9 +321,9 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def running_node(directory: Path, store: str = "") -> AsyncIterator[Api]:
+async def running_node(directory: Path, store: str = "", **options: Any) -> AsyncIterator[Api]:
     """A node in this process on free ports; what is given is a client of its admin (node: api.node)."""
-    node = Node(directory, store=store)
+    node = Node(directory, store=store, **options)
     await node.start("127.0.0.1:0")
     try:
         async with grpc.aio.insecure_channel(node.address, options=CHANNEL) as channel:
