@@ -24,6 +24,7 @@ LEVELS: dict[tuple[str, str], tuple[str, ...]] = {
     ("host", "cpu.overProvisioning.ratio"): ("host", "cluster", "zone"),
     ("host", "migration.network"): ("cluster", "zone"),
     ("primaryStorage", "reservedCapacity"): ("primary_storage", "zone"),
+    ("primaryStorage", "imageCache.rateLimit"): ("primary_storage", "zone"),
     ("primaryStorage", "overProvisioning.ratio"): ("primary_storage", "zone"),
     ("primaryStorage", "allocatorStrategy"): ("cluster", "zone"),
     ("primaryStorage", "priority"): ("primary_storage",),

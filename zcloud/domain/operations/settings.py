@@ -166,6 +166,27 @@ KNOWN: list[Setting] = [
     ),
     Setting("backupStorage", "reservedCapacity", "1G", "Bytes that images leave free on a backup storage.", _size),
     Setting(
+        "backupStorage",
+        "imageStore.reclaim.interval",
+        "86400",
+        "Seconds between two looks for image stores that hold what no image refers to any more.",
+        _SECONDS,
+    ),
+    Setting(
+        "primaryStorage",
+        "imageCache.rateLimit",
+        "0",
+        "Bytes each second that one image is brought into a host's cache with; 0: no limit.",
+        _size,
+    ),
+    Setting(
+        "primaryStorage",
+        "maintenance.stopInterval",
+        "60",
+        "Seconds between two looks for VMs that a storage in maintenance was not able to stop.",
+        _SECONDS,
+    ),
+    Setting(
         "primaryStorage",
         "imageCache.garbageCollector.interval",
         "86400",
