@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix generate install clean faults bench bench-quick lock release-api
+.PHONY: help run test lint fix generate install clean faults nested bench bench-quick lock release-api
 
 RELEASED := proto/released.binpb
 BIN := .venv/bin
@@ -44,6 +44,9 @@ install: ## Debian packages, .venv, generated code; only what is missing
 
 faults: install ## kills, repeats, delays and bad weather (SEEDS=100000 FUZZ=10000 for a night)
 	@SEEDS=$(SEEDS) FUZZ=$(FUZZ) $(BIN)/python -m pytest -m faults $(ARGS)
+
+nested: install ## a host with a kernel of its own under QEMU, on a real NFS server (debootstrap, minutes)
+	@$(BIN)/python -m pytest --timeout=3600 tests/nested/kernel_nfs.py $(ARGS)
 
 bench: install ## measurements, each against a limit of the same run, into var/bench.json (ARGS: names)
 	@$(BIN)/python -m bench $(ARGS)

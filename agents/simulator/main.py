@@ -140,7 +140,7 @@ async def simulate(options: argparse.Namespace) -> None:
             identity = await enroll(
                 Path(directory), issued.enroll_endpoint, issued.token, issued.ca_fingerprint, "simulator"
             )
-            fleet = Fleet(issued.agent_endpoint, identity, options.streams)
+            fleet = Fleet(issued.agent_endpoint, identity, options.streams, Path(directory))
             try:
                 for host in present[: options.hosts]:
                     fleet.start(simulated(host))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,9 +104,15 @@ class _Part:
             self._file.truncate(0)
         self._file.seek(0)
         self._digest = hashlib.sha256()
+        self._begun = time.monotonic()
         for block in iter(lambda: self._file.read(1 << 20), b""):
             self._digest.update(block)
-        self.size = self._file.tell()
+        self.size = self._began_with = self._file.tell()
+
+    def ahead(self, rate: int) -> float:
+        """Seconds that what has come is too early, for so many bytes each second."""
+        came = self.size - self._began_with
+        return max(0.0, came / rate - (time.monotonic() - self._begun)) if rate else 0.0
 
     def append(self, block: bytes) -> None:
         self._file.write(block)
@@ -186,6 +194,15 @@ async def _add(args: CacheImageTask, part: _Part, block: bytes, total: int, work
         raise TaskError("INVALID", f"{args.source_path} ended at {part.size} of {total} bytes")
     await asyncio.to_thread(part.append, block)
     work.progress(part.size * 100 // total, f"{part.size} of {total} bytes")
+    await _wait(work, part.ahead(args.rate_limit))
+
+
+async def _wait(work: Work, seconds: float) -> None:
+    """Until then, or until it is given up."""
+    if seconds:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(work.aborted.wait(), seconds)
+        work.check()
 
 
 def _publish(part: Path, path: Path, digest: str) -> None:

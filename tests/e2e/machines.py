@@ -18,7 +18,7 @@ from agents.node.private_sshd import PrivateSshd
 from tests.support.cloud import Client, ServerProcess
 from tests.support.ganesha import Ganesha, running_ganesha
 from tests.support.libvirtd import CACHE, guest_image
-from tests.support.namespace import Namespace, new_switch
+from tests.support.namespace import Namespace, Switch, new_switch
 from tests.support.sshd import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,13 @@ class Machine:
         self.inside, self.directory = inside, directory
         self.sshd = PrivateSshd(directory / "sshd", SSH_PORT, inside.address)
         self.libvirtd = PrivateLibvirtd(directory)
+        self.name, self.address, self.ssh_port = inside.name, inside.address, SSH_PORT
+        self.libvirt_uri = self.libvirtd.uri
         self.uuid = ""
+
+    @property
+    def client_key(self) -> str:
+        return self.sshd.client_key
 
     def start(self) -> None:
         self.inside.bind(self.directory / "own run", "/run")
@@ -61,6 +67,7 @@ class Site:
     """What there is, and the uuids of what build() made."""
 
     server: ServerProcess
+    switch: Switch
     machines: list[Machine]
     nfs: Ganesha
     directory: Path
@@ -75,21 +82,39 @@ class Site:
             assert job.state == job.STATE_SUCCEEDED, job
         return answer.inventory
 
+    def add(self, machine: Any) -> None:
+        """One more host, by SSH."""
+        machine.uuid = self.done(
+            "AddKvmHost",
+            name=machine.name,
+            cluster_uuid=self.uuids["cluster"],
+            management_ip=machine.address,
+            ssh_port=machine.ssh_port,
+            username="root",
+            private_key=machine.client_key,
+            libvirt_uri=machine.libvirt_uri,
+        ).uuid
+
+    def create_vm(self, name: str, on: Any) -> Any:
+        return self.done(
+            "CreateVmInstance",
+            name=name,
+            instance_offering_uuid=self.uuids["offering"],
+            image_uuid=self.uuids["image"],
+            l3_network_uuids=[self.uuids["l3"]],
+            host_uuid=on.uuid,
+        )
+
+    def vm(self, uuid: str) -> Any:
+        return self.admin.call("GetVmInstance", uuid=uuid).inventory
+
     def build(self) -> None:
         """Hosts, a primary storage by NFS, a backup storage on the first machine, an image, a network."""
-        uuids, ssh = self.uuids, {"ssh_port": SSH_PORT, "username": "root"}
+        uuids = self.uuids
         zone = self.done("CreateZone", name="zone").uuid
         uuids["cluster"] = self.done("CreateCluster", name="cluster", zone_uuid=zone).uuid
         for machine in self.machines:
-            machine.uuid = self.done(
-                "AddKvmHost",
-                name=machine.inside.name,
-                cluster_uuid=uuids["cluster"],
-                management_ip=machine.inside.address,
-                private_key=machine.sshd.client_key,
-                libvirt_uri=machine.libvirtd.uri,
-                **ssh,
-            ).uuid
+            self.add(machine)
         uuids["ps"] = self.done("AddNfsPrimaryStorage", name="nfs", zone_uuid=zone, url=self.nfs.url).uuid
         self.done("AttachPrimaryStorageToCluster", primary_storage_uuid=uuids["ps"], cluster_uuid=uuids["cluster"])
         first = self.machines[0]
@@ -97,9 +122,10 @@ class Site:
             "AddSftpBackupStorage",
             name="sftp",
             url=str(self.directory / "bs"),
-            hostname=first.inside.address,
-            private_key=first.sshd.client_key,
-            **ssh,
+            hostname=first.address,
+            ssh_port=first.ssh_port,
+            username="root",
+            private_key=first.client_key,
         ).uuid
         self.done("AttachBackupStorageToZone", backup_storage_uuid=bs, zone_uuid=zone)
         image = guest_image()
@@ -138,4 +164,4 @@ def running_site(hosts: int) -> Iterator[Site]:
         subprocess.run(["ip", "address", "add", f"{GUESTS}.1/24", "dev", switch.bridge], check=True)
         stack.callback(server.stop)
         server.start()
-        yield Site(server, machines, nfs, directory, server.admin)
+        yield Site(server, switch, machines, nfs, directory, server.admin)

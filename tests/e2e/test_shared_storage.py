@@ -30,16 +30,8 @@ def test_a_guest_moves_with_its_disk_where_it_is(site: Site) -> None:
     clients = {site.admin.call("GetKvmHost", uuid=one.uuid).inventory.nfs_client for one in site.machines}
     assert len(clients) == 1
     assert clients <= {"Kernel", "UserSpace"}
-    vm = site.done(
-        "CreateVmInstance",
-        name="mover",
-        instance_offering_uuid=site.uuids["offering"],
-        image_uuid=site.uuids["image"],
-        l3_network_uuids=[site.uuids["l3"]],
-        host_uuid=site.machines[0].uuid,
-    )
     here, there = site.machines
-    vm = site.admin.call("GetVmInstance", uuid=vm.uuid).inventory
+    vm = site.vm(site.create_vm("mover", here).uuid)
     address = vm.vm_nics[0].ip
     assert (here.domains(), there.domains()) == ([vm.uuid], [])
     assert answers(address)
@@ -54,7 +46,7 @@ def test_a_guest_moves_with_its_disk_where_it_is(site: Site) -> None:
     assert (here.domains(), there.domains()) == ([], [vm.uuid])
     assert re.findall(r'boot="(\w+)"', there.virsh("dumpxml", vm.uuid)) == boot
     assert answers(address)
-    assert site.admin.call("GetVmInstance", uuid=vm.uuid).inventory.host_uuid == there.uuid
+    assert site.vm(vm.uuid).host_uuid == there.uuid
     # Its new host works on its disk while it runs.
     snapshot = site.done("CreateVolumeSnapshot", name="moved", volume_uuid=vm.root_volume_uuid)
     site.done("DeleteVolumeSnapshot", uuid=snapshot.uuid)

@@ -78,6 +78,7 @@ class Switch:
         self.subnet = subnet
         self.bridge = f"zs{uuid.uuid4().hex[:8]}"
         self.machines: list[Namespace] = []
+        self._taps: list[str] = []
         _ip("link", "add", self.bridge, "type", "bridge")
         _ip("address", "add", f"{subnet}.254/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
@@ -95,6 +96,14 @@ class Switch:
         made.run("ip", "address", "add", f"{made.address}/24", "dev", "eth0")
         return made
 
+    def tap(self) -> str:
+        """A socket for the network card of a machine under QEMU."""
+        name = f"zs{uuid.uuid4().hex[:10]}"
+        _ip("tuntap", "add", "dev", name, "mode", "tap")
+        self._taps.append(name)
+        _ip("link", "set", name, "master", self.bridge, "up")
+        return name
+
     def plug(self, machine: Namespace, device: str) -> None:
         """A network card without an address."""
         here = f"zs{uuid.uuid4().hex[:10]}"
@@ -105,7 +114,8 @@ class Switch:
     def close(self) -> None:
         for machine in self.machines:
             machine.close()
-        _ip("link", "delete", self.bridge)
+        for device in (*self._taps, self.bridge):
+            _ip("link", "delete", device)
 
 
 def _ip(*argv: str) -> None:

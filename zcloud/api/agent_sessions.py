@@ -22,6 +22,7 @@ from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, Repo
 
 log = logging.getLogger(__name__)
 QUEUE = 1000
+LAST_SECONDS = 2.0
 RECORD_RETRY_SECONDS = 1.0
 PROBE_SECONDS = 30.0
 Write = Callable[[ConnectResponse], Awaitable[None]]
@@ -66,12 +67,13 @@ class AgentSession:
             if self._reader is not None:
                 self._reader.cancel()
 
-    def over(self) -> None:
+    async def over(self) -> None:
         """The stream has ended: nothing is sent any more."""
         self.closed = True
         self._outgoing.clear()
         if self._writer is not None:
-            self._writer.cancel()
+            # Were it cancelled, its message would still be on its way, and gRPC could not end the stream.
+            await asyncio.wait({self._writer}, timeout=LAST_SECONDS)
 
     async def _send(self) -> None:
         try:

@@ -25,6 +25,9 @@ CA_DAYS, NODE_DAYS, AGENT_DAYS = 3650, 365, 30
 class Authority:
     """Keys and certificates under one directory; made at the first start."""
 
+    # How long agents' certificates last; agents have them renewed when a third of it is left.
+    agent_days: float = AGENT_DAYS
+
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._key = _key(directory / "ca.key")
@@ -61,7 +64,7 @@ class Authority:
         request, public_key = read_request(pem)
         del request
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(SCHEME + identity)]
-        made = self._sign(_name(identity), public_key, AGENT_DAYS, server=False, names=names)
+        made = self._sign(_name(identity), public_key, self.agent_days, server=False, names=names)
         return made.public_bytes(serialization.Encoding.PEM).decode(), key_hash(public_key)
 
     def _load_or_make(self, path: Path) -> x509.Certificate:
@@ -82,7 +85,7 @@ class Authority:
         self,
         subject: x509.Name,
         public_key: ec.EllipticCurvePublicKey,
-        days: int,
+        days: float,
         *,
         server: bool,
         names: list[x509.GeneralName] | None = None,
@@ -122,7 +125,7 @@ def key_hash(public_key: ec.EllipticCurvePublicKey) -> str:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

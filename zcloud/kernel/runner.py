@@ -19,6 +19,7 @@ from zcloud.kernel.intent import intend
 from zcloud.kernel.job import Job, JobQueue, JobState, StepState
 from zcloud.kernel.leases import partition_of
 from zcloud.kernel.outcome import facts, fail_step, giving_up, refusal_of, step_of
+from zcloud.kernel.pending import Pending
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
 from zcloud.kernel.resource import Resource
@@ -40,7 +41,7 @@ class Runner:
         self._active = active
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._pending: dict[str, tuple[str, Sending | None]] = {}  # task uuid -> job uuid, what is sent
+        self._pending = Pending()
         self._wake: dict[str, asyncio.Event] = {}
         self._ended: dict[str, list[asyncio.Future[None]]] = {}
         self._closing = False
@@ -150,7 +151,7 @@ class Runner:
 
     def pending_for(self, target: str) -> list[Sending]:
         """What an agent that has just connected must be sent (again)."""
-        return [s for _, s in self._pending.values() if s is not None and s.target == target]
+        return self._pending.of(target)
 
     def agent_connected(self, target: str) -> None:
         """It is sent what is pending for it, also of jobs that other nodes drive."""
@@ -173,7 +174,7 @@ class Runner:
 
     def _forget(self, task_uuid: str) -> None:
         """Somebody has written down what came of it."""
-        job_uuid, _ = self._pending.pop(task_uuid, ("", None))
+        job_uuid = self._pending.take(task_uuid)
         self.progress.pop(job_uuid, None)
 
     def _sent_to(self, source: str, task_uuid: str) -> str:
@@ -226,7 +227,7 @@ class Runner:
                 raise
             refusal = Report(False, None, refused.reason.value, refused.message)
             await self._record(job_uuid, task_uuid, refusal, fenced=fenced)
-        self._pending.pop(task_uuid, None)
+        self._pending.take(task_uuid)
         self.progress.pop(job_uuid, None)
 
     # -- one job

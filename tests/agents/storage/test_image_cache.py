@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +53,28 @@ def task(sshd: PrivateSshd, source: Path, cache: Path, **changes: Any) -> CacheI
 
 def files(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.parent.iterdir()) if cache.parent.exists() else []
+
+
+def test_no_faster_than_the_rate_that_is_set(
+    sshd: PrivateSshd, source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block is waited for as long as it came too early; without a limit nothing is waited for."""
+    waits: list[float] = []
+    now = itertools.repeat(1000.0)
+
+    async def wait(_work: Any, seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(image_cache, "_wait", wait)
+    monkeypatch.setattr(image_cache, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    run(handler(CacheImageTask), task(sshd, source, cache))
+    assert set(waits) == {0.0}
+    cache.unlink()
+    cache.with_name("image.qcow2.part").write_bytes(source.read_bytes()[: 8 * MIB])
+    waits.clear()
+    run(handler(CacheImageTask), task(sshd, source, cache, rate_limit=MIB))
+    assert waits == sorted(waits)
+    assert waits[-1] == 16.0
 
 
 def test_an_image_is_cached_once_and_removed(sshd: PrivateSshd, source: Path, cache: Path) -> None:

@@ -28,6 +28,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.context import Context
 from zcloud.kernel.unit import Unit
+from zcloud.processes.storage.image_store_reclaim import ImageStoreReclaim
 from zcloud.v1.image_task_pb2 import CacheImageTask, ImageStoreAccess
 
 pytestmark = pytest.mark.real
@@ -206,6 +207,27 @@ def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd
     on_node(tmp_path, body)
 
 
+async def reclaimed_by_itself(api: Api, uuid: str) -> None:
+    """BS-25: where something went, once, and not while the store is Disabled."""
+    watch = next(w for w in api.node.watches if isinstance(w, ImageStoreReclaim))
+    await api.call("ChangeBackupStorageState", uuid=uuid, state_event="disable")
+    before = api.node.cloud.log.head
+    await watch.look()
+    assert api.node.cloud.log.head == before
+    await api.call("ChangeBackupStorageState", uuid=uuid, state_event="enable")
+    await watch.look()
+    filter = f'workflow = "reclaim_space" AND resource_uuid = "{uuid}"'
+
+    async def ended() -> bool:
+        jobs = (await api.call("QueryJob", filter=filter)).inventories
+        return [job.state for job in jobs] == [jobs[0].STATE_SUCCEEDED]
+
+    await until(ended)
+    before = api.node.cloud.log.head
+    await watch.look()
+    assert api.node.cloud.log.head == before
+
+
 def test_images_are_found_again_and_what_is_gone_is_cleaned_away(tmp_path: Path, sshd: PrivateSshd) -> None:
     """BS-25, BS-26, IMG-13; its server is started again when it is killed."""
 
@@ -215,6 +237,9 @@ def test_images_are_found_again_and_what_is_gone_is_cleaned_away(tmp_path: Path,
         child = await add_image(api, tmp_path, "child", store)
         await api.call("DeleteImage", uuid=child.uuid)
         await api.done("ExpungeImage", uuid=child.uuid)
+        (tmp_path / "store" / "store" / "packs" / "left").write_bytes(bytes(1000))
+        await reclaimed_by_itself(api, store.uuid)
+        assert packs(tmp_path / "store") <= len(BASE)
         (tmp_path / "store" / "store" / "packs" / "left").write_bytes(bytes(1000))
         await api.done("ReclaimSpaceFromImageStore", uuid=store.uuid)
         assert packs(tmp_path / "store") <= len(BASE)

@@ -11,6 +11,7 @@ from zcloud.kernel.context import Context
 from zcloud.kernel.unit import Unit
 from zcloud.processes.compute import vm_expunge
 from zcloud.processes.storage import expunge_volume
+from zcloud.processes.storage.maintain_primary_storage import MaintenanceWatch
 
 
 async def change(here: Ground, event: str) -> Any:
@@ -100,6 +101,28 @@ def test_maintenance_stops_vms_and_keeps_files_as_they_are(tmp_path: Path) -> No
         assert "as ordered" in job.error
         storage = (await api.call("GetPrimaryStorage", uuid=here.storage)).inventory
         assert storage.state == storage.STATE_ENABLED
+
+    on_ground(tmp_path, body)
+
+
+def test_maintenance_goes_on_past_vms_that_cannot_be_stopped(tmp_path: Path) -> None:
+    """Behaviours 4: where that was asked for; what still runs is stopped when it can be."""
+
+    async def body(here: Ground) -> None:
+        api, stuck, vm = here.api, await here.create(name="stuck"), await here.create()
+        here.order("StopVmTask")
+        fields = {"uuid": here.storage, "state_event": "maintain", "ignore_error": True}
+        await api.done("ChangePrimaryStorageState", **fields)
+        storage = (await api.call("GetPrimaryStorage", uuid=here.storage)).inventory
+        assert storage.state == storage.STATE_MAINTENANCE
+        assert sorted([await here.state(vm.uuid), await here.state(stuck.uuid)]) == ["RUNNING", "STOPPED"]
+        watch = next(w for w in api.node.watches if isinstance(w, MaintenanceWatch))
+        await watch.look()
+        for one in (vm, stuck):
+            await here.becomes(one.uuid, "STOPPED")
+        before = api.node.cloud.log.head
+        await watch.look()
+        assert api.node.cloud.log.head == before
 
     on_ground(tmp_path, body)
 

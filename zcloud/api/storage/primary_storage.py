@@ -72,7 +72,8 @@ async def change_primary_storage_state(call: Call, unit: Unit, request: Any) -> 
     before = storage.state
     storage.change_state(state_event(call, request))
     if storage.state is PrimaryStorageState.MAINTENANCE and storage.state is not before:
-        await submit(unit, "maintain_primary_storage", storage, {"before": before.value})
+        args = {"before": before.value, "mode": "Enforcing" if request.ignore_error else "Permissive"}
+        await submit(unit, "maintain_primary_storage", storage, args)
     return storage
 
 

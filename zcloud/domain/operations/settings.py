@@ -89,6 +89,12 @@ def _check_networks(text: str) -> str:
     return ""
 
 
+def _check_network(text: str) -> str:
+    return _check_networks(text) if "," not in text else _NETWORK
+
+
+_NETWORK = "one network such as 10.0.0.0/8, or nothing"
+_network = Validator("Network", _NETWORK, _check_network)
 _networks = Validator("Networks", "networks such as 10.0.0.0/8, separated by commas", _check_networks)
 
 
@@ -159,6 +165,27 @@ KNOWN: list[Setting] = [
         _number(0, 10_000),
     ),
     Setting("backupStorage", "reservedCapacity", "1G", "Bytes that images leave free on a backup storage.", _size),
+    Setting(
+        "backupStorage",
+        "imageStore.reclaim.interval",
+        "86400",
+        "Seconds between two looks for image stores that hold what no image refers to any more.",
+        _SECONDS,
+    ),
+    Setting(
+        "primaryStorage",
+        "imageCache.rateLimit",
+        "0",
+        "Bytes each second that one image is brought into a host's cache with; 0: no limit.",
+        _size,
+    ),
+    Setting(
+        "primaryStorage",
+        "maintenance.stopInterval",
+        "60",
+        "Seconds between two looks for VMs that a storage in maintenance was not able to stop.",
+        _SECONDS,
+    ),
     Setting(
         "primaryStorage",
         "imageCache.garbageCollector.interval",
@@ -251,6 +278,13 @@ KNOWN: list[Setting] = [
         _number(2, 120),
     ),
     Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
+    Setting(
+        "host",
+        "migration.network",
+        "",
+        "Network through which VMs move between hosts, such as 10.0.0.0/8; empty: the one that hosts are managed by.",
+        _network,
+    ),
     Setting(
         "request",
         "expungePeriod",

@@ -103,6 +103,8 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
     physical_capacity: int = 0
     # By image; 0 while it is on its way, since its size is not known before it has come.
     images: dict[str, int] = {}  # noqa: RUF012 - replaced by folds
+    # Something went since what is left of it was last cleaned away.
+    reclaimable: bool = False
 
     class Measured(Event):
         """The server has said what it has."""
@@ -134,6 +136,19 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
 
         def apply(self, aggregate: Any) -> None:
             aggregate.images = {u: size for u, size in aggregate.images.items() if u != self.image_uuid}
+            aggregate.reclaimable = True
+
+    class ReclaimBegun(Event):
+        """What is left of what went until now is cleaned away."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.reclaimable = False
+
+    class ReclaimFailed(Event):
+        """It still lies there."""
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.reclaimable = True
 
     @property
     def available_capacity(self) -> int:
@@ -164,6 +179,16 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
         """An image has come."""
         if self.images.get(image_uuid) != size:
             self.trigger(self.Stored(image_uuid=image_uuid, size=size))
+
+    def begin_reclaim(self) -> None:
+        """Where nothing is known to lie, there may be something all the same; that needs no event."""
+        if self.reclaimable:
+            self.trigger(self.ReclaimBegun())
+
+    def fail_reclaim(self) -> None:
+        """The next look finds it."""
+        if not self.reclaimable:
+            self.trigger(self.ReclaimFailed())
 
     def free(self, image_uuid: str) -> None:
         """An image is gone; what is not there needs no event."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.cloud import Cloud
@@ -14,6 +14,7 @@ from zcloud.kernel.job import JobQueue
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
+from zcloud.processes.infrastructure.arrivals import Arrivals
 from zcloud.v1.agent_pb2 import HostInventory
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,10 @@ GRACE_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 # Between a connect that failed and the next, as long as the agent is well.
 RECONNECT_SECONDS = 30.0
+# With these the connect of a host has come to an end, or what was under way is known to be over.
+SETTLED = ("host_status.Connected", "host_status.Disconnected")
 Work = Callable[[], Coroutine[Any, Any, None]]
+T = TypeVar("T")
 
 # What else becomes of things when a host is lost, and when it says what it runs.
 LostHook = Callable[[Unit, Host, str], Coroutine[Any, Any, None]]
@@ -62,6 +66,7 @@ class HostWatch:
         self._retries: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
+        self._arrivals = Arrivals(lambda host_uuid: self._later(host_uuid, lambda: self._connect(host_uuid)))
 
     async def find(self, host_uuid: str) -> Host | None:
         """The host, if it is ours."""
@@ -72,10 +77,13 @@ class HostWatch:
 
     def opened(self, host_uuid: str) -> None:
         """A session is open: the host connects in full, unless a job is at that already."""
-        self._later(host_uuid, lambda: self._connect(host_uuid))
+        if self._sessions is not None:
+            self._later(host_uuid, lambda: self._say(host_uuid))
+        self._arrivals.add(host_uuid)
 
     def lost(self, host_uuid: str) -> None:
         """The session is over."""
+        self._arrivals.gone(host_uuid)
         self._later(host_uuid, lambda: self._disconnect(host_uuid, "the connection to its agent was lost", gone=True))
 
     def hypervisor(self, host_uuid: str, error: str) -> None:
@@ -83,7 +91,7 @@ class HostWatch:
         if error:
             self._later(host_uuid, lambda: self._disconnect(host_uuid, f"the hypervisor does not answer: {error}"))
         else:
-            self._later(host_uuid, lambda: self._connect(host_uuid))
+            self._arrivals.add(host_uuid)
 
     def observed(self, host_uuid: str, inventory: HostInventory) -> None:
         """What is really there."""
@@ -113,6 +121,7 @@ class HostWatch:
 
     async def close(self) -> None:
         """Drop what is not done; it is seen again at the next start."""
+        self._arrivals.close()
         tasks = [*self._lanes.values(), *self._retries, *self._sweeps]
         for task in tasks:
             task.cancel()
@@ -121,6 +130,8 @@ class HostWatch:
     def _on_committed(self, records: list[Record]) -> None:
         """A connect that failed while the agent is well is tried again, after a while."""
         for record in records:
+            if record.topic in SETTLED:
+                self._arrivals.done(record.resource_uuid)
             if record.topic == "host_status.Disconnected" and self._is_well(record.resource_uuid):
                 self._again(record.resource_uuid)
 
@@ -166,21 +177,28 @@ class HostWatch:
 
     # -- what becomes of it
 
-    async def _decide(self, reason: str, body: Callable[[Unit], Coroutine[Any, Any, None]]) -> None:
-        await self.cloud.decide(self.cloud.by_itself("host_watch", reason), body)
+    async def _decide(self, reason: str, body: Callable[[Unit], Coroutine[Any, Any, T]]) -> T:
+        found: T = (await self.cloud.decide(self.cloud.by_itself("host_watch", reason), body)).value
+        return found
 
     async def _connect(self, host_uuid: str) -> None:
-        async def connect(unit: Unit) -> None:
+        async def connect(unit: Unit) -> bool:
             host = await unit.find(Host, host_uuid)
             if host is None:
-                return
+                return False
             queue = await unit.companion(JobQueue, host)
-            if not queue.jobs and not host.deleting_job:
-                await submit(unit, "connect_host", host)
+            if queue.jobs or host.deleting_job:
+                return False
+            await submit(unit, "connect_host", host)
+            return True
 
+        if not await self._decide("its agent has dialled in", connect):
+            self._arrivals.done(host_uuid)
+
+    async def _say(self, host_uuid: str) -> None:
+        """Other nodes learn whom to ask for this host."""
         if self._sessions is not None:
             await asyncio.to_thread(self._sessions.session_opened, host_uuid, self.cloud.leases.instance)
-        await self._decide("its agent has dialled in", connect)
 
     async def _disconnect(self, host_uuid: str, reason: str, *, gone: bool = False) -> None:
         if gone and self._is_connected(host_uuid):

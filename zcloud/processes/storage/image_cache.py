@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zcloud.domain.infrastructure.host import Host
+from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_cache import ImageCache
@@ -37,6 +38,7 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
         cache_path=cache_path(storage, image),
         sha256=facts.sha256,
         actual_size=facts.actual_size,
+        rate_limit=await setting_bytes(unit, "primaryStorage", "imageCache.rateLimit", storage),
     )
     if isinstance(source, ImageStoreBackupStorage):
         task.store.CopyFrom(store_access(unit, source, await data_address(unit, source)))

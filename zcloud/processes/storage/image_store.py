@@ -90,6 +90,14 @@ class ReclaimSpace(Workflow, name="reclaim_space", version=1, title="reclaim spa
 
     table = (Step("clean", clean, cleaned, timeout=LONG),)
 
+    async def begin(self, unit: Unit, job: Job) -> None:
+        (await unit.companion(BackupStorageCapacity, await _store(unit, job))).begin_reclaim()
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        storage = await unit.find(ImageStoreBackupStorage, job.resource_uuid)
+        if storage is not None:
+            (await unit.companion(BackupStorageCapacity, storage)).fail_reclaim()
+
 
 # -- exports
 
