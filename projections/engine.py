@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
 
 from zcloud.kernel.log import unavailable
 
@@ -15,6 +19,8 @@ SCHEMA = "zcloud_views"
 CONNECTIONS = 16
 # A query that takes longer is not answered; writing a large batch may take a while.
 STATEMENT_SECONDS = 30.0
+# A connection that was used less long ago is taken to stand.
+IDLE_SECONDS = 1.0
 
 
 def open_engine(directory: Path, address: str = "", schema: str = SCHEMA) -> Engine:
@@ -43,6 +49,9 @@ def _postgresql(address: str, schema: str) -> Engine:
     def connect() -> psycopg.Connection[Any]:
         made = Patient.connect(text)
         register(made)
+        # What a crash takes is folded again, and the log's writer does not wait for our flushes; see watched().
+        made.execute("SET synchronous_commit = off")
+        made.commit()
         return made
 
     engine = create_engine(
@@ -51,8 +60,9 @@ def _postgresql(address: str, schema: str) -> Engine:
         pool_size=CONNECTIONS // 2,
         max_overflow=CONNECTIONS - CONNECTIONS // 2,
         pool_timeout=5,
-        pool_pre_ping=True,
     )
+    event.listen(engine, "checkin", _put_back)
+    event.listen(engine, "checkout", _look_at)
 
     def make_schema(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
@@ -63,6 +73,47 @@ def _postgresql(address: str, schema: str) -> Engine:
 
     event.listen(engine, "first_connect", make_schema)
     return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same for who only reads, a statement at a time: beginning and ending would be round trips of their own."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT") if engine.dialect.name == "postgresql" else engine
+
+
+def watched(engine: Engine, found: Callable[[int], None]) -> None:
+    """Say, of each new connection to PostgreSQL, up to which position rows are there, before anything is asked of it.
+
+    A server that crashed, or another that took over, may have lost the last moments; all connections are new then.
+    found: may raise, then the connection is not used.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+
+    def look(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('projection') IS NOT NULL")
+            if cursor.fetchone()[0]:
+                cursor.execute("SELECT position FROM projection WHERE name = 'models'")
+                row = cursor.fetchone()
+                if row is not None:
+                    found(int(row[0]))
+        connection.rollback()
+
+    event.listen(engine, "connect", look)
+
+
+def _put_back(_: object, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _look_at(connection: Any, record: Any, _: object) -> None:
+    """Whether a connection still stands, when it was idle for a while; not each time, which is one more round trip."""
+    if time.monotonic() - record.info.get("used", math.inf) > IDLE_SECONDS:
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except Exception as error:
+            raise DisconnectionError(str(error)) from error
 
 
 def _tune(connection: Any, _: object) -> None:
@@ -77,7 +128,7 @@ def _tune(connection: Any, _: object) -> None:
 def _refuse(context: ExceptionContext) -> None:
     error = context.original_exception
     if _away(error):
-        context.chained_exception = unavailable(f"the read models can't be reached: {str(error).strip()}")
+        raise unavailable(f"the read models can't be reached: {str(error).strip()}") from error
 
 
 def _away(error: BaseException) -> bool:

@@ -10,14 +10,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from projections.projector import Projector
-from zcloud.kernel.errors import Refused
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.log import Log
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.01
+
+
+class FellBack(Refused):
+    """The tables lost a moment that had been in them; they are filled again."""
+
+    def __init__(self, position: int) -> None:
+        text = f"the read models lost what is past position {position}; they are filled again"
+        super().__init__(Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE, text)
 
 
 class Follower(ABC):
@@ -30,6 +40,7 @@ class Follower(ABC):
         self.listeners: list[Callable[[int], None]] = []
         self._log = source
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @abstractmethod
     async def start(self) -> None:
@@ -47,9 +58,38 @@ class Follower(ABC):
             self._waiting.append((position, future))
             await future
 
+    async def read(self, ask: Callable[[], T]) -> T:
+        """What is asked of the read models in a thread, when all that any node had answered is in them.
+
+        Again when the server was started again since the last question: the connection that was idle is lost, and
+        what a new one finds may be less than there was.
+        """
+        tries = 3
+        while True:
+            await self.caught_up()
+            tries -= 1
+            try:
+                return await asyncio.to_thread(ask)
+            except Refused as refused:
+                if refused.reason != Reason.STORE_UNAVAILABLE or not tries:
+                    raise
+
     async def caught_up(self) -> None:
         """Return when everything that any node had answered is in the read models."""
         await self.reached(await self._log.newest())
+
+    def found(self, position: int) -> None:
+        """How far the tables are, as a new connection has it, in any thread. Raises Refused when they fell back."""
+        if position < self.position and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._fall_back, position)
+            raise FellBack(position)
+
+    def _fall_back(self, position: int) -> None:
+        self.position = min(self.position, position)
+        self._look_again()
+
+    def _look_again(self) -> None:  # noqa: B027 - as above
+        """What whoever writes remembers may be more than there is."""
 
     def _hurry(self) -> None:  # noqa: B027 - who is never slow need not do anything
         """Somebody waits."""
@@ -71,11 +111,13 @@ class ThreadFollower(Follower):
         super().__init__(source, writes)
         self.projector = projector
         self._wake = asyncio.Event()
+        self._doubted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="follower")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.projector.prepare)
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(self._thread, self.projector.prepare)
         self._at(self.projector.position)
         self._log.listen(lambda _: self._wake.set())
         self._task = asyncio.get_running_loop().create_task(self._follow(), name="follower")
@@ -86,11 +128,18 @@ class ThreadFollower(Follower):
             await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown()
 
+    def _look_again(self) -> None:
+        self._doubted = True
+        self._wake.set()
+
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             try:
+                if self._doubted:
+                    await loop.run_in_executor(self._thread, self.projector.resume)
+                    self._doubted = False
                 if self._writes():
                     more = await loop.run_in_executor(self._thread, self.projector.advance)
                 else:
@@ -125,7 +174,8 @@ class ProcessFollower(Follower):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = self._loop.create_future()
         self._log.listen(lambda _: self._tell_soon())
         self._task = asyncio.get_running_loop().create_task(self._keep(ready), name="follower")
         await ready
@@ -144,6 +194,11 @@ class ProcessFollower(Follower):
                 await self._worker.wait()
 
     def _hurry(self) -> None:
+        self._tell()
+
+    def _look_again(self) -> None:
+        """A worker that is told of nothing new looks at where the tables are."""
+        self._told = (-1, False)
         self._tell()
 
     def _tell_soon(self) -> None:

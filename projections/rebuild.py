@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, MetaData, StaticPool, create_engine, event, text
+from sqlalchemy import Connection, Engine, MetaData, StaticPool, create_engine, event, inspect, text
 
 from projections.engine import SCHEMA, open_engine
-from projections.projector import Projector
+from projections.projector import Projector, progress
 from projections.schema.registry import ReadModels
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.store import Store
@@ -29,21 +29,21 @@ def rebuild(store: Store, directory: Path, address: str = "", told: Told = lambd
     path.unlink(missing_ok=True)
     engine = private(path)
     try:
-        position = fill(store, engine, told)
+        position = fill(store, engine, told).position
     finally:
         engine.dispose()
     _replace(path, directory / "views.db")
     return position
 
 
-def fill(store: Store, engine: Engine, told: Told) -> int:
+def fill(store: Store, engine: Engine, told: Told) -> Projector:
     """Tables where there are none, from the whole log."""
     projector = Projector(store, engine, ReadModels.of_api(MetaData()))
     projector.prepare()
     while projector.advance():
         told(projector.position)
     projector.finish()
-    return projector.position
+    return projector
 
 
 def private(path: Path) -> Engine:
@@ -84,14 +84,20 @@ def _on_postgresql(store: Store, directory: Path, address: str, told: Told) -> i
     try:
         with live.begin() as connection:
             _drop(connection, NEW, OLD)
-        position = fill(store, engine, told)
+        projector = fill(store, engine, told)
         with live.begin() as connection:
-            # Who reads or writes goes on with the old tables until its transaction ends.
+            # Who writes the old tables waits here, or is waited for, and finds then that it was overtaken: what was
+            # ever said to be in the read models is in the new ones.
+            if inspect(connection).has_table(progress.name):
+                connection.execute(progress.update().values(position=-1))
+            while projector.advance():
+                told(projector.position)
+            # Who reads goes on with the old tables until its transaction ends.
             connection.execute(text(f"ALTER SCHEMA {SCHEMA} RENAME TO {OLD}"))
             connection.execute(text(f"ALTER SCHEMA {NEW} RENAME TO {SCHEMA}"))
         with live.begin() as connection:
             _drop(connection, OLD)
-        return position
+        return projector.position
     finally:
         engine.dispose()
         live.dispose()

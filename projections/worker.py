@@ -56,13 +56,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _follow(projector: Projector, head: int, *, writes: bool) -> None:
-    """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is."""
+    """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is.
+
+    Told of nothing new it makes sure: the tables may have lost what it remembers to have written.
+    """
     parent = os.getppid()
-    while projector.position < head:
+    sure = projector.position < head
+    while projector.position < head or not sure:
         if os.getppid() != parent:
             raise BrokenPipeError("the node is gone")
         try:
-            if writes:
+            if not sure:
+                projector.resume()
+                sure = True
+            elif writes:
                 projector.advance()
             else:
                 projector.watch(head)

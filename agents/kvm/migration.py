@@ -7,6 +7,8 @@ these listen on no network.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import json
 import os
 import urllib.parse
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import libvirt
 
 from agents.kvm.hypervisor import Hypervisor, find, read_state
 from agents.kvm.migration_door import Door, Doors, Entry
+from agents.network.command import run
 from agents.runtime.task import TaskError, Work
 from zcloud.v1.vm_instance_task_pb2 import MigrateVmTask, PrepareMigrationTask
 
@@ -41,6 +44,19 @@ def socket_of(uri: str) -> str:
     return named[0] if named else next(filter(os.path.exists, SOCKETS), SOCKETS[0])
 
 
+async def own_address(network: str) -> str:
+    """This host's address in a network (CLU-18)."""
+    try:
+        wanted = ipaddress.ip_network(network)
+    except ValueError:
+        raise TaskError("INVALID", f"the migration network {network!r} is no network such as 10.0.0.0/8") from None
+    for link in json.loads(await run("ip", "-json", "address", "show", "up")):
+        for found in link.get("addr_info", ()):
+            if ipaddress.ip_address(found["local"]) in wanted:
+                return str(found["local"])
+    raise TaskError("NOT_FOUND", f"this host has no address in the migration network {network}")
+
+
 class Migrations:
     """Those that come here and those that leave. directory: of the agent's identity."""
 
@@ -51,7 +67,8 @@ class Migrations:
     async def expect(self, args: PrepareMigrationTask) -> Door:
         """Open the door."""
         socket = socket_of(self._hypervisor.uri)
-        return await self._doors.open(args.spec.vm_instance_uuid, args.address, args.source_host_uuid, socket)
+        address = await own_address(args.network) if args.network else args.address
+        return await self._doors.open(args.spec.vm_instance_uuid, address, args.source_host_uuid, socket)
 
     async def send(self, args: MigrateVmTask, work: Work) -> None:
         """Until it runs there; given up, it runs on here."""

@@ -42,6 +42,7 @@ Visit = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Door:
     """What the other host has to know."""
 
+    address: str
     port: int
     certificate: str
     server: asyncio.Server
@@ -74,7 +75,7 @@ class Doors:
             await self._enter(vm, door, IDENTITY.format(source_host_uuid), socket, reader, writer)
 
         server, port = await _listen(enter, address, context)
-        door = Door(port, certificate, server)
+        door = Door(address, port, certificate, server)
         if vm in self._open:
             self._open.pop(vm).close()
         self._open[vm] = door

@@ -165,7 +165,7 @@ class PrepareMigration(
         work.check()
         self._machines.expect(args.spec)
         door = await self._migrations.expect(args)
-        return PrepareMigrationResult(port=door.port, certificate=door.certificate)
+        return PrepareMigrationResult(address=door.address, port=door.port, certificate=door.certificate)
 
 
 class MigrateVm(Handler[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, result=MigrateVmResult):

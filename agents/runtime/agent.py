@@ -15,9 +15,10 @@ from agents.runtime.channel import Doors
 from agents.runtime.config import AgentConfig
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.enroll import NodeUnreachable, enroll
-from agents.runtime.identity import Identity, made, renewal_due
+from agents.runtime.identity import Identity, end, made
 from agents.runtime.journal import Journal
 from agents.runtime.outbox import Outbox
+from agents.runtime.renewal import Renewal
 from agents.runtime.session import Session, backoff
 from agents.runtime.task import Handler
 from zcloud.v1.agent_pb2 import HostInventory
@@ -73,7 +74,14 @@ async def _live(
         try:
             async with aclosing(Doors(config.agent_endpoint, identity, directory / "doors")) as doors:
                 session = Session(
-                    config.host_uuid, doors, dispatcher, outbox, inventory, hypervisor_error, changes=changes
+                    config.host_uuid,
+                    doors,
+                    dispatcher,
+                    outbox,
+                    inventory,
+                    hypervisor_error,
+                    changes=changes,
+                    renewal=Renewal(directory, identity, doors.show),
                 )
                 await session.run()
         finally:
@@ -98,6 +106,7 @@ async def _enrolled(config: AgentConfig, directory: Path) -> Identity:
             continue
         if config.token:
             config.forget_token()
-        if renewal_due(identity, datetime.now(UTC)):
-            log.warning("host %s: the certificate in %s ends soon; add the host again", config.host_uuid, directory)
+        if datetime.now(UTC) >= end(identity):
+            text = "host %s: the certificate in %s has ended on %s: let the node make a new one by ReconnectHost"
+            log.error(text, config.host_uuid, directory, end(identity))
         return identity

@@ -75,6 +75,10 @@ class Doors:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._users: Counter[str] = Counter()
 
+    def show(self, identity: Identity) -> None:
+        """Whoever is dialled from now on is shown this one."""
+        self._identity = identity
+
     @property
     def known(self) -> tuple[str, ...]:
         """host:port of each."""

@@ -91,8 +91,11 @@ def store(directory: Path, identity: Identity) -> None:
     write_private(directory / CERTIFICATE, identity.certificate)
 
 
-def renewal_due(identity: Identity, now: datetime) -> bool:
-    """Less than a third of the certificate's life is left. Renewal over the open session goes here."""
-    certificate = x509.load_pem_x509_certificate(identity.certificate)
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return (end - now) * 3 < end - begin
+def begin(identity: Identity) -> datetime:
+    """From when on the certificate counts."""
+    return x509.load_pem_x509_certificate(identity.certificate).not_valid_before_utc
+
+
+def end(identity: Identity) -> datetime:
+    """Until when the certificate counts."""
+    return x509.load_pem_x509_certificate(identity.certificate).not_valid_after_utc

@@ -15,6 +15,7 @@ import grpc
 from agents.runtime.channel import Doors, answers
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.outbox import Outbox
+from agents.runtime.renewal import Renewal
 from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello, HostInventory
 from zcloud.v1.agent_pb2_grpc import AgentServiceStub
 
@@ -62,6 +63,7 @@ class Session:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
         incarnation: str = "",
+        renewal: Renewal | None = None,
     ) -> None:
         self._host_uuid = host_uuid
         self._channel = channel
@@ -74,6 +76,7 @@ class Session:
         self._sleep = sleep
         self._chance = chance
         self._incarnation = incarnation or uuid.uuid4().hex
+        self._renewal = renewal
         # Changes since the last look began; as many as there can be changes worth telling.
         self._meanwhile: deque[HostInventory] = deque(maxlen=1000)
         self._attempt = 0
@@ -191,6 +194,8 @@ class Session:
                 self._dispatcher.abort(message.abort.task_uuid)
             elif kind == "doors":
                 self._learn(message.doors.endpoints)
+            elif kind == "renewed" and self._renewal is not None:
+                self._renewal.take(message.renewed)
 
     async def _write(self, call: Any) -> None:
         while True:
@@ -200,6 +205,8 @@ class Session:
         waiting: set[str] = set()
         while True:
             self._outbox.put(ConnectRequest(heartbeat=Heartbeat(hypervisor_error=self._health())))
+            if self._renewal is not None and (asked := self._renewal.request(self._host_uuid)):
+                self._outbox.put(ConnectRequest(renew=asked))
             await self._sleep(self._heartbeat_seconds)
             # Only a session that lived for a while ends the back-off: one that is welcomed and dropped does not.
             self._attempt = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from agents.runtime.task import TaskError
 from agents.simulator.simulated import Simulated
 from agents.simulator.world import Vm, World
@@ -152,7 +154,9 @@ class PrepareMigration(
         for place, directory in self.world.mounts.items():
             if any(disk.path.startswith(f"{place}/") for disk in args.spec.disks):
                 directory.waiting[vm] = self.world
-        return PrepareMigrationResult(uri=f"simulator://{args.address}")
+        # The first of a network is this host's, as good as any other.
+        address = str(ipaddress.ip_network(args.network)[1]) if args.network else args.address
+        return PrepareMigrationResult(uri=f"simulator://{args.address}", address=address)
 
 
 class MigrateVm(Simulated[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, result=MigrateVmResult):
@@ -172,6 +176,7 @@ class MigrateVm(Simulated[MigrateVmTask, MigrateVmResult], task=MigrateVmTask, r
             raise TaskError("UNREACHABLE", f"no host at {args.address} waits for VM {args.vm_instance_uuid}")
         found[0].need_hypervisor()
         found[0].vms[args.vm_instance_uuid] = self.world.vms.pop(args.vm_instance_uuid)
+        self.world.left_by[args.vm_instance_uuid] = args.address
         return MigrateVmResult()
 
 

@@ -63,6 +63,8 @@ class World:
     dhcp: dict[str, DhcpServer] = field(default_factory=dict)
     # Whether backup storages are real, and get what is sent to them.
     sends: bool = False
+    # By which addresses VMs left for other hosts.
+    left_by: dict[str, str] = field(default_factory=dict)
     changes: asyncio.Queue[HostInventory] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:

@@ -10,11 +10,21 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from agents.runtime.channel import SERVER_OPTIONS
+from zcloud.api import rules
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
 from zcloud.api.server import Server, listen, shared
+from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.errors import Refused
-from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, Doors, Heartbeat, Welcome
+from zcloud.v1.agent_pb2 import (
+    CertificateRenewed,
+    ConnectRequest,
+    ConnectResponse,
+    Doors,
+    Heartbeat,
+    RenewCertificate,
+    Welcome,
+)
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10
@@ -118,8 +128,16 @@ class AgentDoor:
         host = await self.node.hosts.find(host_uuid)
         if host is None:
             return f"there is no host {host_uuid} in this cloud"
-        wanted = SIMULATOR if host.hypervisor_type == "Simulator" else f"host/{host_uuid}"
-        return "" if wanted in names else f"the certificate is not that of host {host_uuid}"
+        return "" if identity_of(host) in names else f"the certificate is not that of host {host_uuid}"
+
+    async def _renew(self, session: AgentSession, asked: RenewCertificate) -> None:
+        """Another certificate that says what the agent has proven when its session was opened."""
+        host = await self.node.hosts.find(session.host_uuid)
+        if host is not None:
+            rules.check(asked)
+            certificate, _ = self.node.authority.sign_request(asked.certificate_request, identity_of(host))
+            log.info("host %s: its agent's certificate is renewed", session.host_uuid)
+            session.put(ConnectResponse(renewed=CertificateRenewed(certificate=certificate)))
 
     async def _read(self, session: AgentSession, context: grpc.aio.ServicerContext) -> None:
         """Until the stream ends. A heartbeat that brings nothing new is not even parsed."""
@@ -159,6 +177,8 @@ class AgentDoor:
             if error != session.hypervisor_error:
                 session.hypervisor_error = error
                 self.node.hosts.hypervisor(session.host_uuid, error)
+        elif kind == "renew":
+            await self._renew(session, message.renew)
         elif kind == "inventory":
             self.node.hosts.observed(session.host_uuid, message.inventory)
 
@@ -169,6 +189,11 @@ def _parsed(data: Any) -> ConnectRequest | None:
         return None if data is END else ConnectRequest.FromString(data)
     except DecodeError:
         return None
+
+
+def identity_of(host: Host) -> str:
+    """What the certificate of its agent says. Simulated hosts have one agent for all."""
+    return SIMULATOR if host.hypervisor_type == "Simulator" else f"host/{host.uuid}"
 
 
 def identities(context: grpc.aio.ServicerContext) -> set[str]:

@@ -15,7 +15,7 @@ import zcloud.processes
 from agents.node.handlers import node_handlers
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
-from projections.engine import open_engine
+from projections.engine import open_engine, reading, watched
 from projections.follower import Follower, ProcessFollower, ThreadFollower
 from projections.history import History
 from projections.past import Past
@@ -106,10 +106,13 @@ class Node:
             if follow_apart
             else ThreadFollower(self.cloud.log, Projector(self.recorder, self.engine, self.models), self._writes)
         )
-        self.views = Views(self.cloud, self.follower, self.engine, self.models)
+        watched(self.engine, self.follower.found)
+        # For who asks one thing at a time.
+        self.readers = reading(self.engine)
+        self.views = Views(self.cloud, self.follower, self.readers, self.models)
         self.current = Current(self)
         self.past = Past(self.recorder, self.models, self.engine, self.follower.reached)
-        self.cloud.snapshots = SnapshotsIn(self.engine)
+        self.cloud.snapshots = SnapshotsIn(self.readers)
         self.history = History(self.recorder)
         self.calls = Calls(self, apart=follow_apart)
         self.proof = Proof(self, store)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -24,6 +25,9 @@ CA_DAYS, NODE_DAYS, AGENT_DAYS = 3650, 365, 30
 
 class Authority:
     """Keys and certificates under one directory; made at the first start."""
+
+    # How long agents' certificates last; agents have them renewed when a third of it is left.
+    agent_days: float = AGENT_DAYS
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,7 +65,7 @@ class Authority:
         request, public_key = read_request(pem)
         del request
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(SCHEME + identity)]
-        made = self._sign(_name(identity), public_key, AGENT_DAYS, server=False, names=names)
+        made = self._sign(_name(identity), public_key, self.agent_days, server=False, names=names)
         return made.public_bytes(serialization.Encoding.PEM).decode(), key_hash(public_key)
 
     def _load_or_make(self, path: Path) -> x509.Certificate:
@@ -82,7 +86,7 @@ class Authority:
         self,
         subject: x509.Name,
         public_key: ec.EllipticCurvePublicKey,
-        days: int,
+        days: float,
         *,
         server: bool,
         names: list[x509.GeneralName] | None = None,
@@ -107,10 +111,10 @@ def read_request(pem: str) -> tuple[x509.CertificateSigningRequest, ec.EllipticC
     """A certificate request with an EC key whose signature is right; raises INVALID_ARGUMENT."""
     try:
         request = x509.load_pem_x509_csr(pem.encode())
-    except ValueError as error:
+        public_key, valid = request.public_key(), request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise invalid("certificate_request", pem[:40], "must be a PKCS #10 request in PEM form") from error
-    public_key = request.public_key()
-    if not request.is_signature_valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
+    if not valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
         raise invalid("certificate_request", pem[:40], "must be signed by its own EC key")
     return request, public_key
 
@@ -122,7 +126,7 @@ def key_hash(public_key: ec.EllipticCurvePublicKey) -> str:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

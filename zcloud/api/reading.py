@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -134,13 +133,12 @@ async def answer(call: Call, kind: str, filter: str, moment: Moment | None, ask:
     try:
         if moment is not None:
             return await node.past.ask(kind, filter, moment.position, call.viewer, ask)
-        await node.follower.caught_up()
 
         def read() -> T:
-            with node.engine.connect() as connection:
+            with node.readers.connect() as connection:
                 return ask(connection)
 
-        return await asyncio.to_thread(read)
+        return await node.follower.read(read)
     except QueryError as error:
         raise refusal_of(error) from error
 

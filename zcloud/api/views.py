@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from sqlalchemy import Engine, func, select
@@ -83,19 +82,15 @@ class Views:
         return [model.kind for model in self._models]
 
     async def _scalars(self, statement: Any) -> list[str]:
-        await self._follower.caught_up()
-
         def read() -> list[str]:
             with self._engine.connect() as connection:
                 return list(connection.execute(statement).scalars())
 
-        return await asyncio.to_thread(read)
+        return await self._follower.read(read)
 
     async def _all(self, statement: Any) -> list[dict[str, Any]]:
-        await self._follower.caught_up()
-
         def read() -> list[dict[str, Any]]:
             with self._engine.connect() as connection:
                 return [dict(row) for row in connection.execute(statement).mappings()]
 
-        return await asyncio.to_thread(read)
+        return await self._follower.read(read)

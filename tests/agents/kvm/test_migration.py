@@ -100,6 +100,10 @@ def test_it_runs_on_there(host: Host, other: Other, tmp_path: Path) -> None:
         missing = PrepareMigrationTask(spec=spec, address=ADDRESS)
         missing.spec.disks.append(VmDisk(volume_uuid="e" * 32, path="/nowhere.qcow2", format="qcow2", device_id=1))
         assert await refused(lambda: other.run(missing)) == "NOT_FOUND"
+        elsewhere = PrepareMigrationTask(spec=spec, address="10.0.0.7", network="203.0.113.0/24")
+        assert await refused(lambda: other.run(elsewhere)) == "NOT_FOUND"
+        elsewhere.network = "127.0.0.0/8"  # CLU-18
+        assert (await other.run(elsewhere)).address == ADDRESS
         send = await other.opens(host, spec)
         assert await refused(lambda: sent(host, send)) == "NOT_FOUND"
         await host.handlers[StartVmTask].run(StartVmTask(spec=spec), tasks.new_work())

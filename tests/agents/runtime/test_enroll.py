@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -105,10 +104,3 @@ def test_a_certificate_of_another_key_does_not_count(tmp_path: Path) -> None:
     ids.store(tmp_path, stranger)
     assert ids.load(tmp_path) is None
     assert "PRIVATE" not in repr(stranger)
-
-
-def test_renewal_is_due_in_the_last_third() -> None:
-    identity = AUTHORITY.issue("host-1")
-    now = datetime.now(UTC)
-    assert not ids.renewal_due(identity, now + timedelta(hours=15))
-    assert ids.renewal_due(identity, now + timedelta(hours=16))

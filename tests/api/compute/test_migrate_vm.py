@@ -40,10 +40,18 @@ def test_there_and_back(tmp_path: Path) -> None:
         await here.api.done("MigrateVm", **call)
         await all_at(here, vm, second)
         assert (await here.vm(vm.uuid)).last_host_uuid == first
+        ways = {host.host_uuid: host.world.left_by for host in here.hosts}
+        assert ways[first][vm.uuid] == (await here.api.call("GetHost", uuid=second)).inventory.management_ip
         error = await refused(here.api.call("MigrateVm", **call, host_uuid=second))
         assert (error.code, "is to leave it" in error.message) == ("RESOURCE_EXHAUSTED", True)
+        # CLU-18: through a network of its own, where the cluster has one
+        network = {"category": "host", "name": "migration.network", "resource_uuid": here.cluster}
+        wrong = await refused(here.api.call("UpdateResourceConfig", **network, value="10.0.0.0/8,11.0.0.0/8"))
+        assert wrong.code == "INVALID_ARGUMENT"
+        await here.api.call("UpdateResourceConfig", **network, value="10.9.0.0/16")
         await here.api.done("MigrateVm", **call, host_uuid=first)
         await all_at(here, vm, first)
+        assert ways[second][vm.uuid] == "10.9.0.1"
         await here.api.done("StopVmInstance", uuid=vm.uuid)
         stopped = await refused(here.api.call("MigrateVm", **call))
         assert (stopped.code, stopped.reason) == ("FAILED_PRECONDITION", "WRONG_STATE")

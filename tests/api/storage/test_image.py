@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 
 from agents.node.private_sshd import PrivateSshd
 from tests.agents.storage.images import qcow2, raw
-from tests.api.storage.world import add_storage, allow, image_of, storage_of
-from tests.support.cloud import Api, ApiError, running_node, until
+from tests.api.storage.world import add_storage, allow, image_of, in_cloud, storage_of
+from tests.support.cloud import Api, ApiError, until
 from tests.support.web import Web, running_web
 from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage.backup_storage import BackupStorage
@@ -23,14 +22,6 @@ from zcloud.kernel.unit import Unit
 from zcloud.processes.storage.image_expunge import ImageExpunge
 
 pytestmark = pytest.mark.real
-
-
-def in_cloud(directory: Path, body: Callable[[Api], Awaitable[Any]]) -> None:
-    async def main() -> None:
-        async with running_node(directory / "data") as api:
-            await body(api)
-
-    asyncio.run(main())
 
 
 @pytest.fixture(scope="module")

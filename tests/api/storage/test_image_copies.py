@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from agents.node.private_sshd import PrivateSshd
 from tests.agents.storage.images import raw
 from tests.api.compute.ground import refused
-from tests.api.storage.world import add_storage, allow, image_of, storage_of
-from tests.support.cloud import Api, running_node
+from tests.api.storage.world import add_storage, allow, image_of, in_cloud, storage_of
+from tests.support.cloud import Api
 from zcloud.domain.storage.image import Image, ImageCopy, ImageFacts
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.context import Context
@@ -115,8 +114,4 @@ def test_one_by_one(tmp_path: Path, sshd: PrivateSshd) -> None:
         assert not files("one")
         assert (await refused(image_of(user, uuid))).code == "NOT_FOUND"
 
-    async def main() -> None:
-        async with running_node(tmp_path / "data") as api:
-            await body(api)
-
-    asyncio.run(main())
+    in_cloud(tmp_path, body)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from agents.node.private_sshd import PrivateSshd
-from tests.support.cloud import Api
+from tests.support.cloud import Api, running_node
+
+
+def in_cloud(directory: Path, body: Callable[[Api], Awaitable[Any]]) -> None:
+    """Run a test in a cloud of its own."""
+
+    async def main() -> None:
+        async with running_node(directory / "data") as api:
+            await body(api)
+
+    asyncio.run(main())
 
 
 async def add_storage(api: Api, sshd: PrivateSshd, directory: Path, name: str = "sftp", **changes: Any) -> Any:

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.kernel.store.appends import change
 from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.postgres import PostgresCluster
@@ -114,5 +117,34 @@ def test_a_database_that_is_killed_loses_and_doubles_nothing(postgres: PostgresC
             records = api.node.recorder.read_all(0, 10_000)
             assert [r.position for r in records] == list(range(1, len(records) + 1))
             assert len([r for r in records if r.topic == "zone.Created"]) == 300
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_read_models_that_lost_a_moment_are_filled_again(
+    postgres: PostgresCluster, tmp_path: Path, apart: bool
+) -> None:
+    """A database that crashes may lose the last rows, never events: no query is answered without them (ARC-05)."""
+    address = postgres.database()
+
+    async def run() -> None:
+        async with running_node(tmp_path, address, follow_apart=apart) as api:
+            await api.call("CreateZone", name="kept")
+            before = api.node.cloud.log.head
+            assert len((await api.call("QueryZone")).inventories) == 1
+            await api.call("CreateZone", name="lost")
+            assert len((await api.call("QueryZone")).inventories) == 2
+            with psycopg.connect(address, autocommit=True) as other:
+                other.execute("SET search_path = zcloud_views")
+                with other.transaction():
+                    other.execute("UPDATE projection SET position = %s", (before,))
+                    other.execute("DELETE FROM event_index WHERE position > %s", (before,))
+                    other.execute("DELETE FROM zone WHERE name = 'lost'")
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            assert len((await api.call("QueryZone")).inventories) == 2
 
     asyncio.run(run())

@@ -13,10 +13,12 @@ from zcloud.domain.compute.machine import Machine, machine, reachable, release_h
 from zcloud.domain.compute.placement import destination
 from zcloud.domain.compute.shared_volumes import follow
 from zcloud.domain.compute.vm_state import ALLOWED, VmEvent, VmState
+from zcloud.domain.infrastructure.cluster import Cluster
 from zcloud.domain.infrastructure.host import Host, HostCapacity
 from zcloud.domain.network.host_networks import HostNetworks
 from zcloud.domain.network.l2_network import L2Network
 from zcloud.domain.network.l3_network import L3Network
+from zcloud.domain.operations.global_config import setting
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Task, Workflow
@@ -95,8 +97,12 @@ async def prepare(unit: Unit, job: Job) -> Task | None:
         return None
     await must_reach(unit, it.status.destination_uuid, "take the VM in")
     host = await unit.get(Host, it.status.destination_uuid)
+    cluster = await unit.get(Cluster, host.cluster_uuid)
     task = PrepareMigrationTask(
-        spec=await spec(unit, it), address=host.management_ip, source_host_uuid=it.status.host_uuid
+        spec=await spec(unit, it),
+        address=host.management_ip,
+        source_host_uuid=it.status.host_uuid,
+        network=await setting(unit, "host", "migration.network", cluster),
     )
     return Task(host.uuid, task)
 
@@ -109,7 +115,8 @@ async def migrate(unit: Unit, job: Job) -> Task | None:
     await must_reach(unit, it.status.host_uuid, "migrate the VM")
     host = await unit.get(Host, it.status.destination_uuid)
     door = {name: job.results["prepare"].get(name) for name in ("uri", "port", "certificate")}
-    task = MigrateVmTask(vm_instance_uuid=it.vm.uuid, address=host.management_ip, **door)
+    address = job.results["prepare"].get("address") or host.management_ip
+    task = MigrateVmTask(vm_instance_uuid=it.vm.uuid, address=address, **door)
     return Task(it.status.host_uuid, task)
 
 
