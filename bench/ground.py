@@ -33,22 +33,46 @@ class Ground:
 def hosts(it: Product, number: int, name: str = "sim") -> Iterator[Ground]:
     """A cluster with so many simulated hosts, all Connected."""
     zone = it.admin.call("CreateZone", name=f"zone of {name}").inventory.uuid
-    made = it.admin.call("CreateCluster", name=name, zone_uuid=zone, hypervisor_type="Simulator")
-    argv = [sys.executable, "-m", "zcloud.cli.main", "agent", "simulator", "--server", it.server.address]
-    argv += ["--token", it.admin.token, "--cluster", made.inventory.uuid, "--hosts", str(number)]
-    simulator = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    cluster, simulator = _simulator(it, zone, name, number)
     try:
-        assert simulator.stdout is not None
-        for line in simulator.stdout:
-            if "are connected" in line:
-                break
-        else:
-            raise RuntimeError("the simulator ended")
+        _dialled_in(simulator)
         _await_connected(it, number)
-        yield Ground(zone, made.inventory.uuid, {}, simulator)
+        yield Ground(zone, cluster, {}, simulator)
     finally:
         simulator.kill()
         simulator.wait()
+
+
+@contextlib.contextmanager
+def fleets(it: Product, number: int, processes: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """As many simulated hosts, shared out over processes, each with a connection of its own, as real ones have."""
+    zone = it.admin.call("CreateZone", name="zone of many").inventory.uuid
+    shares = [number // processes + (n < number % processes) for n in range(processes)]
+    with contextlib.ExitStack() as stack:
+        simulators = []
+        for n, share in enumerate(shares):
+            _, simulator = _simulator(it, zone, f"sim-{n}", share, "--streams", "1")
+            stack.callback(simulator.wait)
+            stack.callback(simulator.kill)
+            simulators.append(simulator)
+        for simulator in simulators:
+            _dialled_in(simulator)
+        _await_connected(it, number)
+        yield simulators
+
+
+def _simulator(it: Product, zone: str, name: str, number: int, *more: str) -> tuple[str, subprocess.Popen[str]]:
+    """A cluster, and the process with its hosts."""
+    made = it.admin.call("CreateCluster", name=name, zone_uuid=zone, hypervisor_type="Simulator").inventory
+    argv = [sys.executable, "-m", "zcloud.cli.main", "agent", "simulator", "--server", it.server.address]
+    argv += ["--token", it.admin.token, "--cluster", made.uuid, "--hosts", str(number), *more]
+    return made.uuid, subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def _dialled_in(simulator: subprocess.Popen[str]) -> None:
+    assert simulator.stdout is not None
+    if not any("are connected" in line for line in simulator.stdout):
+        raise RuntimeError("the simulator ended")
 
 
 def _await_connected(it: Product, number: int) -> None:

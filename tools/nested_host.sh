@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the disk of a machine that can be a KVM host, from Debian's packages: tools/nested_host.sh OUT.qcow2 ADDRESS/LEN
+# Builds the disk of a machine that can be a KVM host, of Debian's packages: tools/nested_host.sh OUT.qcow2 ADDRESS/LEN
 #
 # A whole Debian 12 whose kernel has all modules, with libvirt, QEMU, the NFS client and an SSH server that lets in the
 # key beside the disk (OUT.key). It has the address on its first network card. Of Python it has what runs this project.
@@ -23,11 +23,20 @@ stamp=$(cat "$0" "$here/requirements.lock" | sha256sum | cut -d' ' -f1)-$2
 work=$(mktemp -d "$out.build.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 root=$work/root
-packages=systemd-sysv,openssh-server,python3-minimal,libpython3-stdlib,iproute2,udev,kmod,iputils-ping,ca-certificates
-packages=$packages,procps,linux-image-cloud-amd64,initramfs-tools,nfs-common,libvirt-daemon-system,qemu-system-x86
-packages=$packages,qemu-utils,dnsmasq-base
-debootstrap --variant=minbase --include="$packages" bookworm "$root" http://deb.debian.org/debian >"$work/log" 2>&1 ||
-  { tail -n 20 "$work/log" >&2; exit 1; }
+base=systemd-sysv,openssh-server,python3-minimal,libpython3-stdlib,iproute2,udev,kmod,iputils-ping,ca-certificates
+packages="dnsmasq-base initramfs-tools libvirt-clients libvirt-daemon-system linux-image-cloud-amd64 nfs-common
+  qemu-system-x86 qemu-utils"
+quietly() { "$@" >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }; }
+quietly debootstrap --variant=minbase --include="$base" bookworm "$root" http://deb.debian.org/debian
+# Nothing is started in it, and what is killed halfway is thrown away.
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/nested"
+mount -t proc proc "$root/proc"
+# shellcheck disable=SC2086 - a list
+DEBIAN_FRONTEND=noninteractive quietly chroot "$root" apt-get -q install -y --no-install-recommends $packages
+umount "$root/proc"
+rm "$root/usr/sbin/policy-rc.d"
 
 [ -e "$out.key" ] || ssh-keygen -q -t ed25519 -N '' -C zcloud -f "$out.key"
 install -D -m 600 "$out.key.pub" "$root/root/.ssh/authorized_keys"

@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 
 from agents.runtime.enroll import EnrollError, enroll
+from agents.runtime.files import allow_most
 from agents.simulator.cloud import Cloud, Size, missing_names
 from agents.simulator.faults import Faults
 from agents.simulator.fleet import STREAMS_PER_CHANNEL, Fleet
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> int:
     if not options.token:
         print("no session: pass --token, or set ZCLOUD_TOKEN to what LogInByAccount gave", file=sys.stderr)
         return 2
+    allow_most()
     try:
         asyncio.run(_until_stopped(options))
     except grpc.aio.AioRpcError as error:

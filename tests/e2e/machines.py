@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from agents.node.private_sshd import PrivateSshd
 from tests.support.cloud import Client, ServerProcess
 from tests.support.ganesha import Ganesha, running_ganesha
 from tests.support.libvirtd import CACHE, guest_image
-from tests.support.namespace import Namespace, Switch, new_switch
+from tests.support.namespace import Namespace, Switch, free_subnet, new_switch
 from tests.support.sshd import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-SUBNET, GUESTS = "10.199.9", "10.199.8"
 SSH_PORT = 2222
+# A machine under emulation takes its time.
+JOB_SECONDS = 900
 
 
 class Machine:
@@ -71,15 +73,22 @@ class Site:
     machines: list[Machine]
     nfs: Ganesha
     directory: Path
+    # Of the network that VMs get addresses in.
+    guests: str
     admin: Client
     uuids: dict[str, str] = field(default_factory=dict)
 
     def done(self, rpc: str, **fields: Any) -> Any:
         """Call, and insist that the job succeeds."""
         answer = self.admin.call(rpc, **fields)
-        if answer.job_uuid:
-            job = self.admin.wait(answer.job_uuid, 240)
-            assert job.state == job.STATE_SUCCEEDED, job
+        end = time.monotonic() + JOB_SECONDS
+        while answer.job_uuid:
+            # A call has a deadline of its own.
+            waited = self.admin.call("WaitJob", uuid=answer.job_uuid, timeout_seconds=30)
+            if waited.ended:
+                assert waited.inventory.state == waited.inventory.STATE_SUCCEEDED, waited.inventory.error
+                break
+            assert time.monotonic() < end, waited.inventory
         return answer.inventory
 
     def add(self, machine: Any) -> None:
@@ -136,14 +145,15 @@ class Site:
         l2 = self.done("CreateL2NoVlanNetwork", name="l2", zone_uuid=zone, physical_interface="eth1").uuid
         self.done("AttachL2NetworkToCluster", l2_network_uuid=l2, cluster_uuid=uuids["cluster"])
         uuids["l3"] = self.done("CreateL3Network", name="flat", l2_network_uuid=l2).uuid
-        span = {"start_ip": f"{GUESTS}.10", "end_ip": f"{GUESTS}.99", "netmask": "255.255.255.0"}
-        self.done("AddIpRange", name="range", l3_network_uuid=uuids["l3"], gateway=f"{GUESTS}.1", **span)
+        guests = self.guests
+        span = {"start_ip": f"{guests}.10", "end_ip": f"{guests}.99", "netmask": "255.255.255.0"}
+        self.done("AddIpRange", name="range", l3_network_uuid=uuids["l3"], gateway=f"{guests}.1", **span)
         uuids["offering"] = self.done("CreateInstanceOffering", name="small", cpu_num=1, memory_size=128 << 20).uuid
 
 
 @contextlib.contextmanager
-def running_site(hosts: int) -> Iterator[Site]:
-    """Machines and server run; nothing is in the cloud yet."""
+def running_site(hosts: int, subnet: str = "") -> Iterator[Site]:
+    """Machines and server run; nothing is in the cloud yet. subnet: of the machines."""
     directory = Path(tempfile.mkdtemp(prefix="zsite-", dir="/tmp"))
     place = Path("/var/lib/zcloud")
     with contextlib.ExitStack() as stack:
@@ -151,7 +161,7 @@ def running_site(hosts: int) -> Iterator[Site]:
         if not place.exists():
             place.mkdir(parents=True)
             stack.callback(os.rmdir, place)
-        switch = stack.enter_context(new_switch(SUBNET))
+        switch = stack.enter_context(new_switch(subnet or free_subnet()))
         doors = []
         for option in ("--listen-agents", "--listen-enrolment"):
             doors += [option, f"{switch.address}:{free_port()}"]
@@ -161,7 +171,8 @@ def running_site(hosts: int) -> Iterator[Site]:
         for machine in machines:
             switch.plug(machine.inside, "eth1")
             machine.start()
-        subprocess.run(["ip", "address", "add", f"{GUESTS}.1/24", "dev", switch.bridge], check=True)
+        guests = free_subnet()
+        subprocess.run(["ip", "address", "add", f"{guests}.1/24", "dev", switch.bridge], check=True)
         stack.callback(server.stop)
         server.start()
-        yield Site(server, switch, machines, nfs, directory, server.admin)
+        yield Site(server, switch, machines, nfs, directory, guests, server.admin)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import random
 import string
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+import zcloud.v1
 from tests.api.requests import ABSENT, BAD, CONTROL, GOOD, rules
 from zcloud.api.rpcs import Rpc
 from zcloud.v1 import options_pb2 as o
@@ -183,6 +187,8 @@ class Messages:
             target.nanos = self.chance.choice((0, 0, 1, 999_999_999, -1, 1 << 30))
         elif name in ("google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"):
             self._json(target, name.rpartition(".")[2], evil)
+        elif name == "google.protobuf.Any":
+            target.Pack(self.result("", rpc, evil))
         else:
             target.MergeFrom(self.message(descriptor._concrete_class, rpc, evil, depth + 1))
 
@@ -193,6 +199,11 @@ class Messages:
             target.string_value = self.text(evil)
         else:
             target.extend([self.text(evil), 1])
+
+    def result(self, name: str, rpc: Rpc, evil: float) -> Message:
+        """What an agent found of a task: of this type, or of any."""
+        known = results()
+        return self.message(known.get(name) or self.chance.choice([*known.values()]), rpc, evil, 1)
 
     # -- values
 
@@ -319,6 +330,18 @@ class Messages:
             self.chance.choice(("*", "true", "null", "2026-01-01", "Running", "now() - 3d", "%", "web*")),
         )
         return str(self.chance.choice(tuple(options)))
+
+
+@cache
+def results() -> dict[str, type[Message]]:
+    """What tasks have as their results, by full name."""
+    files = [
+        importlib.import_module(f"zcloud.v1.{i.name}").DESCRIPTOR
+        for i in pkgutil.iter_modules(zcloud.v1.__path__)
+        if i.name.endswith("_pb2")
+    ]
+    found = [m for file in files for name, m in file.message_types_by_name.items() if name.endswith("Result")]
+    return {message.full_name: message._concrete_class for message in found}
 
 
 def _inventory(rpc: Rpc) -> Descriptor | None:

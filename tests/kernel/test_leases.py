@@ -119,9 +119,12 @@ def test_who_wakes_up_too_late_owns_nothing_until_it_is_told_so() -> None:
         with pytest.raises(NotOwner):
             a.leases.fence("job")
         await a.leases._beat()
-        # Nobody had taken it meanwhile: it goes on with what it has.
+        # Nobody had taken it meanwhile: it goes on with what it has, also with what it has let be when it asked.
         assert a.leases.fence("job") == (partition_of("job"), 1)
-        assert a.changes == [(PARTITIONS, 0)]
+        assert a.changes == [(PARTITIONS, 0), (PARTITIONS, 0)]
+        a.now = 15.0
+        await a.leases._beat()
+        assert len(a.changes) == 2
 
     on_nodes(body)
 

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from agents.storage.nfs.client import KERNEL
-from tests.e2e.machines import SUBNET, running_site
+from tests.e2e.machines import running_site
 from tests.nested.machine import running_machine
 
+# The machine's disk has an address in it.
+SUBNET = "10.199.9"
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_a_kernels_client_and_a_users_share_a_storage(tmp_path: Path) -> None:
-    with running_site(1) as site, running_machine(site.switch, f"{SUBNET}.50", tmp_path) as nested:
+    with running_site(1, SUBNET) as site, running_machine(site.switch, f"{SUBNET}.50", tmp_path) as nested:
         site.build()
         site.add(nested)
         assert site.admin.call("GetKvmHost", uuid=nested.uuid).inventory.nfs_client == KERNEL

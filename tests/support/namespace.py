@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,19 +50,44 @@ class Namespace:
 
     def kill_all(self) -> None:
         """Whoever shares a namespace with it: what was started in it has left some of them, but not all."""
-        here = _spaces("self")
-        mine = _spaces(str(self.pid))
+        for pid in self._pids():
+            _kill(pid)
+
+    def kill(self, module: str) -> int:
+        """Those that run a module of Python here; how many there were."""
+        found = [pid for pid in self._pids() if module.encode() in _words(pid)]
+        for pid in found:
+            _kill(pid)
+        while any(_spaces(str(pid)) for pid in found):
+            time.sleep(0.02)
+        return len(found)
+
+    def _pids(self) -> list[int]:
+        here, mine = _spaces("self"), _spaces(str(self.pid))
+        found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit() and int(entry) != self.pid:
                 there = _spaces(entry)
                 if there and any(a == b != c for a, b, c in zip(there, mine, here, strict=True)):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(entry), signal.SIGKILL)
+                    found.append(int(entry))
+        return found
 
     def close(self) -> None:
         self.kill_all()
         self._anchor.kill()
         self._anchor.wait()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _words(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _spaces(pid: str) -> list[str]:
@@ -120,6 +147,13 @@ class Switch:
 
 def _ip(*argv: str) -> None:
     subprocess.run(["ip", *argv], check=True, capture_output=True)
+
+
+def free_subnet() -> str:
+    """Three numbers of a network that this machine has no way to yet."""
+    routes = subprocess.run(["ip", "-4", "route"], check=True, capture_output=True, text=True).stdout
+    free = [f"10.199.{number}" for number in range(16, 256) if f"10.199.{number}." not in routes]
+    return random.choice(free)
 
 
 @contextlib.contextmanager

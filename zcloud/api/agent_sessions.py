@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import symbol_database
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.journal import Journal
@@ -23,6 +23,7 @@ from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, Repo
 log = logging.getLogger(__name__)
 QUEUE = 1000
 LAST_SECONDS = 2.0
+LONGEST_REASON, LONGEST_ERROR = 64, 4000
 RECORD_RETRY_SECONDS = 1.0
 PROBE_SECONDS = 30.0
 Write = Callable[[ConnectResponse], Awaitable[None]]
@@ -185,7 +186,8 @@ class AgentSessions:
     async def take(self, report: TaskReport, source: str) -> None:
         """Record a report of a host's agent; returns when it is durable, or of no interest any more."""
         assert self.runner is not None
-        await self.runner.on_report(report.task_uuid, report_of(report), source)
+        sending = self.runner.sent(report.task_uuid)
+        await self.runner.on_report(report.task_uuid, report_of(report, sending.args if sending else None), source)
 
     def _from_own_agent(self, message: ConnectRequest) -> None:
         assert self.runner is not None
@@ -236,17 +238,29 @@ def task_of(sending: Sending) -> Task:
     )
 
 
-def report_of(report: TaskReport) -> Report:
-    """The kernel's form of a report."""
-    result = unpack(report.result) if report.succeeded and report.HasField("result") else None
-    return Report(report.succeeded, result, report.error_reason, report.error)
+def report_of(report: TaskReport, task: Message | None) -> Report:
+    """The kernel's form of a report. task: what it is about; a result that is none of it is a failure."""
+    if not report.succeeded:
+        return Report(False, None, _text(report.error_reason, LONGEST_REASON), _text(report.error, LONGEST_ERROR))
+    result = unpack(report.result)
+    if task is not None:
+        wanted = f"{task.DESCRIPTOR.name.removesuffix('Task')}Result"
+        if result is None or result.DESCRIPTOR.name != wanted:
+            told = _text(report.result.TypeName(), LONGEST_REASON) or "nothing"
+            return Report(False, None, "BAD_RESULT", f"the agent answered with {told}, not with a {wanted}")
+    return Report(True, result)
 
 
 def unpack(value: AnyMessage) -> Message | None:
-    """The message within, None when this version does not know its type."""
+    """The message within, None when this version does not know its type, or when it is none."""
     try:
         made: Message = symbol_database.Default().GetSymbol(value.TypeName())()
-    except KeyError:
+        value.Unpack(made)
+    except (KeyError, DecodeError):
         return None
-    value.Unpack(made)
     return made
+
+
+def _text(said: str, longest: int) -> str:
+    """An agent's words go into the log and onto screens."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in said[:longest])

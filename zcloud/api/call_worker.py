@@ -7,6 +7,7 @@ how many of its calls could not be kept, and ends when its input does.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,12 @@ def main(argv: list[str]) -> int:
     calls = CallLog(Path(argv[0]), OperationLog)
     while head := sys.stdin.buffer.read(4):
         batch = msgspec.msgpack.decode(sys.stdin.buffer.read(int.from_bytes(head, "big")), type=list[Told])
-        print(_keep(calls, batch), flush=True)
+        kept = _keep(calls, batch)
+        try:
+            print(kept, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1  # the node is gone; nobody is left to be told
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -110,10 +111,10 @@ def read_request(pem: str) -> tuple[x509.CertificateSigningRequest, ec.EllipticC
     """A certificate request with an EC key whose signature is right; raises INVALID_ARGUMENT."""
     try:
         request = x509.load_pem_x509_csr(pem.encode())
-    except ValueError as error:
+        public_key, valid = request.public_key(), request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise invalid("certificate_request", pem[:40], "must be a PKCS #10 request in PEM form") from error
-    public_key = request.public_key()
-    if not request.is_signature_valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
+    if not valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
         raise invalid("certificate_request", pem[:40], "must be signed by its own EC key")
     return request, public_key
 

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 from agents.node.kvm_agent import AGENT_BASE
+from agents.runtime.files import allow_most
 from agents.runtime.journal import JournalError
 from zcloud.api.answers import Undeclared
 from zcloud.api.node import Node
@@ -83,6 +84,7 @@ def main(argv: list[str]) -> int:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     # Log and read models hold what every account has; keys lie beside them.
     os.umask(0o077)
+    allow_most()
     with contextlib.suppress(ImportError):
         import uvloop
 

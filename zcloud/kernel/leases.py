@@ -232,8 +232,10 @@ class SharedLeases(Leases):
         # What is let go is no longer seen to when others may take it.
         self._own({part: epoch for part, epoch in self._epochs.items() if part in wanted})
         epochs = await asyncio.to_thread(self._table.take, self.instance, wanted)
+        # For a while nobody owned it: who looked then has let it be, and must hear of it even if no other came between.
+        lapsed = self._monotonic() >= self._until
         self._until = began + self.seconds
-        self._own(epochs)
+        self._own(epochs, anew=lapsed)
         if gone := before - living:
             for listener in self._gone:
                 listener(gone)
@@ -245,10 +247,10 @@ class SharedLeases(Leases):
         if seen:
             self.ahead = seen - min(max(seen, before), after)
 
-    def _own(self, epochs: dict[int, int]) -> None:
+    def _own(self, epochs: dict[int, int], *, anew: bool = False) -> None:
         # A partition with another epoch was somebody else's in between.
         lost = frozenset(p for p, epoch in self._epochs.items() if epochs.get(p) != epoch)
-        gained = frozenset(p for p, epoch in epochs.items() if self._epochs.get(p) != epoch)
+        gained = frozenset(p for p, epoch in epochs.items() if anew or self._epochs.get(p) != epoch)
         self._epochs = epochs
         if gained or lost:
             for listener in self._listeners:

@@ -1,4 +1,4 @@
-"""What a report makes of the step that it is about."""
+"""What a report makes of the step that it is about, and of its job."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from zcloud.kernel.errors import Refused
-from zcloud.kernel.job import Job
+from zcloud.kernel.job import Job, JobQueue, JobState
+from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow, workflow
+
+# What comes of taking a result that makes no sense; all else is not the agent's doing.
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 def step_of(job: Job) -> Step:
@@ -63,3 +67,24 @@ def giving_up(job_uuid: str) -> Callable[[Unit], Awaitable[None]]:
             job.trigger(Job.GotStuck(index=index, reason="BUG", error="the workflow failed; see the node's log"))
 
     return stick
+
+
+async def finish(unit: Unit, job: Job, state: JobState) -> None:
+    """The end of a job, and the begin of the one that waits for the same resource."""
+    job.trigger(Job.Finished(state=state, error="" if state is JobState.SUCCEEDED else job.error))
+    resource = await unit.last(Resource, job.resource_uuid)
+    if resource is None:
+        return
+    queue = await unit.companion(JobQueue, resource)
+    queue.trigger(JobQueue.Left(job_uuid=job.uuid))
+    while queue.jobs:
+        following = await unit.get(Job, queue.jobs[0])
+        before = unit.savepoint()
+        try:
+            await workflow(following.workflow, following.workflow_version).begin(unit, following)
+            following.trigger(Job.Started())
+            return
+        except Refused as refused:
+            unit.roll_back(before)  # what it had begun to change when it refused
+            following.trigger(Job.Finished(state=JobState.FAILED, error=refused.message))
+            queue.trigger(JobQueue.Left(job_uuid=following.uuid))

@@ -16,13 +16,12 @@ from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.intent import intend
-from zcloud.kernel.job import Job, JobQueue, JobState, StepState
+from zcloud.kernel.job import Job, JobState, StepState
 from zcloud.kernel.leases import partition_of
-from zcloud.kernel.outcome import facts, fail_step, giving_up, refusal_of, step_of
+from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, giving_up, refusal_of, step_of
 from zcloud.kernel.pending import Pending
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
-from zcloud.kernel.resource import Resource
 from zcloud.kernel.transport import Report, Sending, Transport
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import NODE, Task, workflow
@@ -53,11 +52,14 @@ class Runner:
     async def start(self) -> None:
         """Go on with every job that has not ended."""
         self.cloud.log.listen(self._on_committed)
+        if self._relay is not None:
+            # First of all: what happens while this looks at what there is must not be missed.
+            self._relay.start()
+            self._adoption.start()
         active = await self._active()
         if self._relay is not None:
             found = [await self.cloud.load(uuid) for uuid in active]
-            self._relay.start([job for job in found if isinstance(job, Job) and not job.ended])
-            self._adoption.start()
+            self._relay.know([job for job in found if isinstance(job, Job) and not job.ended])
         for job_uuid in active:
             self._drive(job_uuid)
 
@@ -86,6 +88,8 @@ class Runner:
             if partition_of(job_uuid) in lost and sending is not None and sending.target == NODE:
                 del self._pending[task_uuid]
                 self.transport.abort(NODE, task_uuid)  # who sees to the job now has its own agent do it
+        if self._relay is not None:
+            self._relay.dropped(lost)
 
     def _on_committed(self, records: list[Record]) -> None:
         for record in records:
@@ -177,6 +181,10 @@ class Runner:
         job_uuid = self._pending.take(task_uuid)
         self.progress.pop(job_uuid, None)
 
+    def sent(self, task_uuid: str) -> Sending | None:
+        """A task that is pending."""
+        return self._pending.get(task_uuid, ("", None))[1]
+
     def _sent_to(self, source: str, task_uuid: str) -> str:
         """The job that waits for a task of this agent's; empty when there is none. Nobody speaks for another host."""
         job_uuid, sending = self._pending.get(task_uuid, ("", None))
@@ -227,6 +235,13 @@ class Runner:
                 raise
             refusal = Report(False, None, refused.reason.value, refused.message)
             await self._record(job_uuid, task_uuid, refusal, fenced=fenced)
+        except NONSENSE as error:
+            # Sent again it would be the same again: the step has failed, and is undone.
+            if not report.succeeded:
+                raise
+            log.exception("job %s: the result of task %s could not be taken", job_uuid, task_uuid)
+            wrong = Report(False, None, "BAD_RESULT", f"the result could not be taken: {type(error).__name__}")
+            await self._record(job_uuid, task_uuid, wrong, fenced=fenced)
         self._pending.take(task_uuid)
         self.progress.pop(job_uuid, None)
 
@@ -368,31 +383,12 @@ class Runner:
                 job.trigger(Job.UndoBegun(error="cancelled on request", index=job.index - (not begun)))
             elif not job.undoing and job.index >= len(steps):
                 await flow.succeed(unit, job)
-                await self._finish(unit, job, JobState.SUCCEEDED)
+                await finish(unit, job, JobState.SUCCEEDED)
             elif job.undoing and job.index < 0:
                 await flow.fail(unit, job)
-                await self._finish(unit, job, JobState.CANCELED if job.cancel_requested else JobState.FAILED)
+                await finish(unit, job, JobState.CANCELED if job.cancel_requested else JobState.FAILED)
             else:
                 await intend(unit, job, steps[job.index])
-
-    async def _finish(self, unit: Unit, job: Job, state: JobState) -> None:
-        job.trigger(Job.Finished(state=state, error="" if state is JobState.SUCCEEDED else job.error))
-        resource = await unit.last(Resource, job.resource_uuid)
-        if resource is None:
-            return
-        queue = await unit.companion(JobQueue, resource)
-        queue.trigger(JobQueue.Left(job_uuid=job.uuid))
-        while queue.jobs:
-            following = await unit.get(Job, queue.jobs[0])
-            before = unit.savepoint()
-            try:
-                await workflow(following.workflow, following.workflow_version).begin(unit, following)
-                following.trigger(Job.Started())
-                return
-            except Refused as refused:
-                unit.roll_back(before)  # what it had begun to change when it refused
-                following.trigger(Job.Finished(state=JobState.FAILED, error=refused.message))
-                queue.trigger(JobQueue.Left(job_uuid=following.uuid))
 
 
 __all__ = ["Report", "Runner", "Sending", "Transport"]

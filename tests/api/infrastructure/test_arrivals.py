@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.faults.harness.loop import run
+from tests.faults.harness.lake import Handle, InlineLog, Lake
+from tests.faults.harness.loop import VirtualClock, run
+from zcloud.kernel.cloud import Cloud
 from zcloud.processes.infrastructure.arrivals import LONGEST_SECONDS, Arrivals
+from zcloud.processes.infrastructure.host_watch import GRACE_SECONDS, STORM_STEP_SECONDS, HostWatch
 
 
 def test_never_more_than_so_many_at_once_and_all_in_turn() -> None:
@@ -51,5 +54,29 @@ def test_hosts_that_do_not_answer_hold_nobody_up_for_long() -> None:
             arrivals.add(host)
         await asyncio.sleep(LONGEST_SECONDS * 2.5)
         assert begun == ["a", "b", "c"]
+
+    run(scenario())
+
+
+def test_hosts_that_are_slow_to_come_back_are_not_lost_while_others_still_come() -> None:
+    async def scenario() -> None:
+        there: set[str] = set()
+        watch = HostWatch(Cloud(InlineLog(Handle(Lake(), lambda _moment: False)), VirtualClock()), there.__contains__)  # type: ignore[arg-type]
+        lost: list[str] = []
+        watch.lost = lost.append  # type: ignore[method-assign]
+        everybody = [f"host-{n}" for n in range(6)]
+
+        async def hosts() -> list[str]:
+            return everybody
+
+        watch.start(hosts)
+        await asyncio.sleep(GRACE_SECONDS)
+        for host in everybody[:4]:
+            assert lost == []
+            there.add(host)
+            await asyncio.sleep(STORM_STEP_SECONDS)
+        await asyncio.sleep(STORM_STEP_SECONDS * 2)
+        assert lost == everybody[4:]
+        await watch.close()
 
     run(scenario())

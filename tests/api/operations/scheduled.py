@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.support.cloud import Api, running_node, until
 from zcloud.kernel.clock import SECOND, SystemClock
 
+RARELY = {"cron": "0 0 1 1 *"}
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "MISSED", "CANCELED")
 
 
@@ -94,3 +95,45 @@ async def ended(api: Api, number: int, filter: str = "") -> list[Any]:
         return found if len(found) >= number and all(state_of(run) in ENDED for run in found) else []
 
     return list(await until(look))
+
+
+async def get(api: Api, uuid: str) -> Any:
+    return (await api.call("GetSchedulerJob", uuid=uuid)).inventory
+
+
+async def run_now(api: Api, scheduler_uuid: str, **fields: Any) -> str:
+    return str((await api.call("RunSchedulerNow", uuid=scheduler_uuid, **fields)).occurrence_uuids[0])
+
+
+async def occurrence(api: Api, uuid: str) -> Any:
+    return (await api.call("GetSchedulerOccurrence", uuid=uuid)).inventory
+
+
+async def becomes(api: Api, uuid: str, *states: str) -> Any:
+    async def look() -> Any:
+        found = await occurrence(api, uuid)
+        return found if state_of(found) in states else None
+
+    return await until(look)
+
+
+def targets(run: Any) -> list[tuple[str, str]]:
+    return [(state_of(t), t.reason) for t in run.targets]
+
+
+def in_turn(api: Api, *outcomes: Exception | None) -> list[Any]:
+    """Calls of jobs are refused so before they are made; gives the orders as they come."""
+    actions = api.node.cloud.ports["actions"]
+    real: Callable[[Any], Awaitable[None]] = actions.act
+    orders: list[Any] = []
+    left = list(outcomes)
+
+    async def act(order: Any) -> None:
+        orders.append(order)
+        outcome = left.pop(0) if left else None
+        if outcome is not None:
+            raise outcome
+        await real(order)
+
+    actions.act = act
+    return orders

@@ -1,9 +1,8 @@
-"""Scheduled jobs at the door: actions, targets, overlaps, retries, rights, what is kept (SCH-04..08, SCH-11..17)."""
+"""Scheduled jobs at the door: actions, targets, rights, what is kept (SCH-04..08, SCH-11..17); runs are beside."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,55 +11,23 @@ import pytest
 
 from tests.api.compute.ground import Ground, on_ground, refused
 from tests.api.conftest import Furnished
-from tests.api.operations.scheduled import ended, job, on_node, runs, scheduler, stamp, state_of, turn, zone
+from tests.api.operations.scheduled import (
+    RARELY,
+    becomes,
+    get,
+    job,
+    on_node,
+    run_now,
+    runs,
+    scheduler,
+    stamp,
+    state_of,
+    targets,
+    zone,
+)
 from tests.support.cloud import Api, ApiError, until
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.context import Actor
-from zcloud.kernel.errors import Reason, invalid, precondition
-
-RARELY = {"cron": "0 0 1 1 *"}
-
-
-async def get(api: Api, uuid: str) -> Any:
-    return (await api.call("GetSchedulerJob", uuid=uuid)).inventory
-
-
-async def run_now(api: Api, scheduler_uuid: str, **fields: Any) -> str:
-    return str((await api.call("RunSchedulerNow", uuid=scheduler_uuid, **fields)).occurrence_uuids[0])
-
-
-async def occurrence(api: Api, uuid: str) -> Any:
-    return (await api.call("GetSchedulerOccurrence", uuid=uuid)).inventory
-
-
-async def becomes(api: Api, uuid: str, *states: str) -> Any:
-    async def look() -> Any:
-        found = await occurrence(api, uuid)
-        return found if state_of(found) in states else None
-
-    return await until(look)
-
-
-def targets(run: Any) -> list[tuple[str, str]]:
-    return [(state_of(t), t.reason) for t in run.targets]
-
-
-def in_turn(api: Api, *outcomes: Exception | None) -> list[Any]:
-    """Calls of jobs are refused so before they are made; gives the orders as they come."""
-    actions = api.node.cloud.ports["actions"]
-    real: Callable[[Any], Awaitable[None]] = actions.act
-    orders: list[Any] = []
-    left = list(outcomes)
-
-    async def act(order: Any) -> None:
-        orders.append(order)
-        outcome = left.pop(0) if left else None
-        if outcome is not None:
-            raise outcome
-        await real(order)
-
-    actions.act = act
-    return orders
 
 
 def test_vms_are_stopped_and_started_by_their_jobs(tmp_path: Path) -> None:
@@ -159,56 +126,6 @@ def test_a_target_that_changed_hands_waits_and_jobs_go_with_their_account(tmp_pa
     on_ground(tmp_path, body)
 
 
-def test_a_failed_call_is_made_again_with_growing_pauses_and_then_no_more(tmp_path: Path) -> None:
-    async def body(api: Api) -> None:
-        clock = turn(api)
-        made = await scheduler(api, **RARELY)
-        work = await job(api, await zone(api), scheduler_uuids=[made.uuid], max_retries=2, retry_interval=100)
-        busy = precondition(Reason.BUSY, "busy")
-        orders = in_turn(api, busy, busy, None, busy, busy, busy)
-        uuid = await run_now(api, made.uuid)
-
-        async def tried(uuid: str, attempts: int) -> Any:
-            async def look() -> Any:
-                target = (await occurrence(api, uuid)).targets[0]
-                return target if target.attempts == attempts else None
-
-            return await until(look)
-
-        first = await tried(uuid, 1)
-        assert (state_of(first), first.reason) == ("PENDING", "BUSY")
-        clock.turned += 101
-        second = await tried(uuid, 2)
-        assert second.retry_date.ToMicroseconds() - first.retry_date.ToMicroseconds() >= 200 * SECOND
-        clock.turned += 201
-        run = await becomes(api, uuid, "SUCCEEDED", "FAILED")
-        assert [t.attempts for t in run.targets] == [3]
-        assert state_of(run) == "SUCCEEDED"
-        assert len({order.request_id for order in orders}) == 3
-        uuid = await run_now(api, made.uuid)
-        for attempts in (1, 2):
-            await tried(uuid, attempts)
-            clock.turned += 401
-        run = await becomes(api, uuid, "SUCCEEDED", "FAILED")
-        assert (state_of(run), run.reason, run.targets[0].attempts) == ("FAILED", "BUSY", 3)
-        assert (await get(api, work.uuid)).last_run_state == "Failed"
-
-    on_node(tmp_path, body)
-
-
-def test_what_can_never_be_right_is_not_tried_again(tmp_path: Path) -> None:
-    async def body(api: Api) -> None:
-        made = await scheduler(api, **RARELY)
-        here, there = await zone(api, "here"), await zone(api, "there")
-        await job(api, here, there, scheduler_uuids=[made.uuid], max_retries=5)
-        in_turn(api, invalid("name", "x", "must be right"), None)
-        run = await becomes(api, await run_now(api, made.uuid), "FAILED", "SUCCEEDED")
-        assert sorted(state_of(t) for t in run.targets) == ["FAILED", "SUCCEEDED"]
-        assert "1 of 2 targets failed" in run.error
-
-    on_node(tmp_path, body)
-
-
 def test_snapshots_come_by_schedule_and_the_newest_are_kept(tmp_path: Path) -> None:
     """SCH-05, SCH-08, SCH-13: advice comes with the answer."""
 
@@ -276,70 +193,6 @@ def test_all_volumes_of_a_vm_at_once_and_a_reboot_in_its_turn(tmp_path: Path) ->
         assert any("Reboot" in name or "Stopp" in name for name in states), states
 
     on_ground(tmp_path, body)
-
-
-class Gate:
-    """Calls of jobs wait until it is opened."""
-
-    def __init__(self, api: Api) -> None:
-        self.open = asyncio.Event()
-        actions = api.node.cloud.ports["actions"]
-        real = actions.act
-
-        async def act(order: Any) -> None:
-            await self.open.wait()
-            await real(order)
-
-        actions.act = act
-
-
-@pytest.mark.parametrize(
-    ("policy", "states"),
-    [
-        ("skip", ["SUCCEEDED", "SKIPPED", "SKIPPED"]),
-        ("buffer_one", ["SUCCEEDED", "SUCCEEDED", "SKIPPED"]),
-        ("buffer_all", ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]),
-        ("cancel_other", ["CANCELED", "CANCELED", "SUCCEEDED"]),
-        ("allow_all", ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]),
-    ],
-)
-def test_runs_that_would_overlap(tmp_path: Path, policy: str, states: list[str]) -> None:
-    async def body(api: Api) -> None:
-        made = await scheduler(api, overlap_policy=policy, **RARELY)
-        work = await job(api, await zone(api), scheduler_uuids=[made.uuid])
-        gate = Gate(api)
-        uuids = [await run_now(api, made.uuid) for _ in range(3)]
-        shown = await get(api, work.uuid)
-        if policy == "allow_all":
-            assert len(shown.running_occurrence_uuids) == 3
-        gate.open.set()
-        await ended(api, 3)
-        found = [await occurrence(api, uuid) for uuid in uuids]
-        assert [state_of(run) for run in found] == states
-        assert {run.reason for run in found if state_of(run) == "SKIPPED"} <= {"OVERLAP"}
-        shown = await get(api, work.uuid)
-        assert not shown.running_occurrence_uuids
-        assert not shown.waiting_occurrence_uuids
-
-    on_node(tmp_path, body)
-
-
-def test_a_run_is_cancelled_before_it_has_called(tmp_path: Path) -> None:
-    async def body(api: Api) -> None:
-        made = await scheduler(api, **RARELY)
-        here = await zone(api)
-        await job(api, here, scheduler_uuids=[made.uuid])
-        gate = Gate(api)
-        uuid = await run_now(api, made.uuid)
-        await api.call("CancelSchedulerOccurrence", uuid=uuid)
-        gate.open.set()
-        run = await becomes(api, uuid, "CANCELED", "SUCCEEDED")
-        assert targets(run) == [("CANCELED", "CANCELED")]
-        assert (await api.call("GetZone", uuid=here)).inventory.description == ""
-        error = await refused(api.call("CancelSchedulerOccurrence", uuid=uuid))
-        assert error.reason == "JOB_ENDED"
-
-    on_node(tmp_path, body)
 
 
 def test_the_newest_that_a_job_has_made_are_kept_and_nobody_elses_is_touched(tmp_path: Path) -> None:

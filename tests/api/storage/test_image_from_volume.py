@@ -165,6 +165,20 @@ def test_an_image_that_cannot_be_made_leaves_nothing(tmp_path: Path, sshd: Priva
     on_real(tmp_path, sshd, body)
 
 
+async def copied(here: Ground, snapshot: str, image: str, backup: str) -> None:
+    """BS-02, BS-19: backup storages are found by the snapshots that were brought there, by images and by zones."""
+    shown = (await here.api.call("GetVolumeSnapshot", uuid=snapshot)).inventory
+    assert [(c.backup_storage_uuid, c.image_uuid) for c in shown.copies] == [(backup, image)]
+    for filter, found in (
+        ("volume_snapshot.name = then", [backup]),
+        ("volumeSnapshot.name = none", []),
+        ("image.name = then AND image.mediaType = DataVolumeTemplate", [backup]),
+        (f"zone.uuid = {here.zone} AND image.name = then", [backup]),
+    ):
+        listed = (await here.api.call("QueryBackupStorage", filter=filter)).inventories
+        assert [s.uuid for s in listed] == found, filter
+
+
 def test_data_volumes_go_through_templates_and_snapshots(tmp_path: Path, sshd: PrivateSshd) -> None:
     """VOL-03: a new volume holds what the template does, and grows by itself."""
 
@@ -182,6 +196,7 @@ def test_data_volumes_go_through_templates_and_snapshots(tmp_path: Path, sshd: P
             image = await image_of(api, answer.inventory.uuid)
             assert (image.media_type, image.size) == (type(image).MEDIA_TYPE_DATA_VOLUME_TEMPLATE, 2 * GIB)
         assert (await image_of(api, second.inventory.uuid)).url == f"volumeSnapshot://{snapshot}"
+        await copied(here, snapshot, second.inventory.uuid, backup.uuid)
         assert [s.uuid for s in (await api.call("QueryVolumeSnapshot")).inventories] == [snapshot]
         fields = {"name": "copy", "primary_storage_uuid": here.storage}
         copy = await api.done("CreateDataVolumeFromVolumeTemplate", image_uuid=first.inventory.uuid, **fields)
@@ -198,6 +213,9 @@ def test_data_volumes_go_through_templates_and_snapshots(tmp_path: Path, sshd: P
         names = {v.name for v in (await api.call("QueryVolume")).inventories}
         assert names == {"d", "copy"}
         assert await claims(here) == {"snapshot"}
+        await api.call("DeleteImage", uuid=second.inventory.uuid)
+        await api.done("ExpungeImage", uuid=second.inventory.uuid)
+        assert not (await api.call("QueryBackupStorage", filter="volume_snapshot.name = then")).inventories
         error = await refused(api.call("CreateDataVolumeFromVolumeTemplate", image_uuid=here.image, **fields))
         assert (error.reason, "RootVolumeTemplate" in error.message) == ("NOT_SUPPORTED", True)
         for rpc, field, uuid in (

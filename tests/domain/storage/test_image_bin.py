@@ -6,7 +6,9 @@ import pytest
 
 from tests.domain.storage.ground import Ground, events, run
 from zcloud.domain.storage import image_bin
+from zcloud.domain.storage.backup_storage import BackupStorage
 from zcloud.domain.storage.image import Image, ImageFacts
+from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.errors import Refused
 
 
@@ -77,3 +79,19 @@ def test_the_last_usable_copy_stays_while_another_comes() -> None:
         with pytest.raises(Refused, match="is being deleted by job"):
             decide(image, facts)
     assert run(ground.unit.get(Image, image.uuid)).deleting_job
+
+
+def test_an_image_whose_last_usable_copy_is_lost_lies_in_the_bin_with_the_others() -> None:
+    """BS-16: the storage of the one was deleted; what lies in the bin elsewhere can be had back."""
+    ground, image, facts, (one, two) = with_copies(2)
+    image_bin.delete(image, facts, (one,))
+    run(drop_copy(ground.unit, image, run(ground.unit.get(BackupStorage, two))))
+    assert (image.deleted, facts.status.value, [c.backup_storage_uuid for c in facts.copies]) == (
+        True,
+        "Deleted",
+        [one],
+    )
+    image_bin.recover(image, facts)
+    assert (image.deleted, facts.status.value) == (False, "Ready")
+    run(drop_copy(ground.unit, image, run(ground.unit.get(BackupStorage, one))))
+    assert not image.exists

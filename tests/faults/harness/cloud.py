@@ -34,7 +34,7 @@ from zcloud.kernel.runner import Runner
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import Vault
 from zcloud.kernel.workflow import submit
-from zcloud.processes.infrastructure.host_watch import GRACE_SECONDS, HostWatch
+from zcloud.processes.infrastructure.host_watch import GRACE_SECONDS, STORM_STEP_SECONDS, HostWatch
 
 load_everything()
 load_handlers()
@@ -309,5 +309,5 @@ class Run:
         self.gate = lambda _moment: False
         self.kill()
         # As long as the node gives agents to come back.
-        await asyncio.sleep(GRACE_SECONDS + 2)
+        await asyncio.sleep(GRACE_SECONDS + STORM_STEP_SECONDS + 2)
         return await self.quiet()

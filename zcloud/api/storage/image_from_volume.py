@@ -21,6 +21,7 @@ from zcloud.domain.storage.snapshots import Chained, chained, facts_of, must_be_
 from zcloud.domain.storage.storage_matrix import must_match
 from zcloud.domain.storage.volume_room import where
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot
+from zcloud.domain.storage.volume_snapshot_copies import SCHEME
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -53,7 +54,7 @@ async def _snapshot(call: Call, unit: Unit, uuid: str) -> Source:
     access.must_own(call.actor, snapshot, "volume_snapshot")
     snapshot.must_be_enabled()
     (await facts_of(unit, uuid)).must_be_ready(snapshot, "copied")
-    return Source(await chained(unit, snapshot.volume_uuid), f"volumeSnapshot://{uuid}", snapshot)
+    return Source(await chained(unit, snapshot.volume_uuid), f"{SCHEME}{uuid}", snapshot)
 
 
 def _must_be_root(it: Chained, rpc: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from zcloud.kernel.errors import invalid
+
 
 class VmState(enum.Enum):
     """Stable ones first; in the others a job is at work."""
@@ -27,6 +29,19 @@ class VmState(enum.Enum):
     VOLUME_MIGRATING = "VolumeMigrating"
     VOLUME_RECOVERING = "VolumeRecovering"
     EXPUNGING = "Expunging"
+
+
+# What a host can say of a VM; all else is known here only.
+OBSERVED = {state.value: state for state in (
+    VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.CRASHED, VmState.NO_STATE
+)}  # fmt: skip
+
+
+def observed(text: str) -> VmState:
+    """The state that a host has told; raises INVALID_ARGUMENT, since hosts may say anything."""
+    if text not in OBSERVED:
+        raise invalid("state", text, f"must be one of {', '.join(OBSERVED)}")
+    return OBSERVED[text]
 
 
 class VmEvent(enum.Enum):

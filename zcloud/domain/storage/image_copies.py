@@ -113,9 +113,15 @@ async def choose(unit: Unit, storages: list[str], size: int = 1, source: Primary
 
 
 async def drop_copy(unit: Unit, image: Image, storage: BackupStorage, *, keep: bool = False) -> None:
-    """A copy is gone: its room is free again, and an image without any copy is no more (BS-16) unless it is kept."""
+    """A copy is gone: its room is free again, and an image without any copy is no more (BS-16) unless it is kept.
+
+    One whose other copies lie in the recycle bin lies there from now on.
+    """
     (await unit.companion(BackupStorageCapacity, storage)).free(image.uuid)
     facts = await unit.companion(ImageFacts, image)
     facts.remove_copy(storage.uuid)
-    if not facts.copies and not keep:
-        image.remove()
+    if not facts.copies:
+        if not keep:
+            image.remove()
+    elif facts.status is ImageStatus.READY and all(copy.status is ImageStatus.DELETED for copy in facts.copies):
+        image.delete(facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zcloud.domain.compute.machine import found, machine, reachable
-from zcloud.domain.compute.vm_state import VmState
+from zcloud.domain.compute.vm_state import observed
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.job import Job
@@ -40,4 +40,4 @@ async def was_read(unit: Unit, job: Job, result: ReadVmResult) -> None:
     """The host's answer is the VM's state."""
     it = await machine(unit, job.resource_uuid)
     host = await unit.get(Host, it.status.host_uuid)
-    await found(unit, it, VmState(result.state), f"{job.workflow.replace('_', ' ')} failed: {job.error}", host)
+    await found(unit, it, observed(result.state), f"{job.workflow.replace('_', ' ')} failed: {job.error}", host)

@@ -13,7 +13,7 @@ from zcloud.domain.compute.machine import Machine, found, machine
 from zcloud.domain.compute.shared_volumes import follow
 from zcloud.domain.compute.strangers import HostStrangers
 from zcloud.domain.compute.vm_instance import VmInstance
-from zcloud.domain.compute.vm_state import AT_REST, INTERMEDIATE, VmState
+from zcloud.domain.compute.vm_state import AT_REST, INTERMEDIATE, OBSERVED, VmState, observed
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.job import Job, JobQueue
@@ -54,14 +54,16 @@ async def host_lost(unit: Unit, host: Host, reason: str) -> None:
 
 async def host_seen(cloud: Cloud, host: Host, inventory: HostInventory) -> None:
     """What a host's agent sent by itself."""
-    seen = {vm.vm_instance_uuid: VmState(vm.state) for vm in inventory.vms}
+    seen = {vm.vm_instance_uuid: OBSERVED[vm.state] for vm in inventory.vms if vm.state in OBSERVED}
+    # Of a VM in a state that no VM is in nothing is known; least of all that it is gone.
+    complete = inventory.complete and len(seen) == len(inventory.vms)
     context = cloud.by_itself("vm_sync")
-    await cloud.decide(context, lambda unit: compare(unit, host.uuid, seen, complete=inventory.complete))
+    await cloud.decide(context, lambda unit: compare(unit, host.uuid, seen, complete=complete))
 
 
 async def host_connected(unit: Unit, host: Host, states: Mapping[str, str]) -> None:
     """What it said when it connected: all that it has."""
-    await compare(unit, host.uuid, {uuid: VmState(state) for uuid, state in states.items()}, complete=True)
+    await compare(unit, host.uuid, {uuid: observed(state) for uuid, state in states.items()}, complete=True)
 
 
 async def compare(unit: Unit, host_uuid: str, seen: Mapping[str, VmState], *, complete: bool) -> None:
@@ -118,7 +120,7 @@ async def answered(unit: Unit, job: Job, result: ReadVmResult) -> None:
     """What is so now is recorded. A VM that another host has is not stopped by a host that has it not."""
     it = await machine(unit, job.resource_uuid)
     host = await unit.get(Host, job.args["host_uuid"])
-    state = VmState(result.state)
+    state = observed(result.state)
     if it.status.state is VmState.DESTROYED or (state is VmState.STOPPED and it.status.host_uuid != host.uuid):
         return
     unit.because(it.status, job.args["reason"])

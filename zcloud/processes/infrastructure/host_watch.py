@@ -20,6 +20,8 @@ from zcloud.v1.agent_pb2 import HostInventory
 log = logging.getLogger(__name__)
 # After a start agents need a moment to dial in again.
 GRACE_SECONDS = 30.0
+# And thousands of them need longer: as long as some still come, so often and for so long the others are waited for.
+STORM_STEP_SECONDS, STORM_STEPS = 5.0, 24
 RETRY_SECONDS = 2.0
 # Between a connect that failed and the next, as long as the agent is well.
 RECONNECT_SECONDS = 30.0
@@ -115,8 +117,14 @@ class HostWatch:
         assert self._all is not None
         hosts = await self._all()
         await self.cloud.clock.sleep(GRACE_SECONDS)
-        for host_uuid in hosts:
-            if not self._is_connected(host_uuid) and self.cloud.leases.owns(host_uuid):
+        missing = [host_uuid for host_uuid in hosts if not self._is_connected(host_uuid)]
+        for _ in range(STORM_STEPS if missing else 0):
+            await self.cloud.clock.sleep(STORM_STEP_SECONDS)
+            before, missing = missing, [host_uuid for host_uuid in missing if not self._is_connected(host_uuid)]
+            if len(missing) == len(before):
+                break
+        for host_uuid in missing:
+            if self.cloud.leases.owns(host_uuid):
                 self.lost(host_uuid)
 
     async def close(self) -> None:

@@ -147,10 +147,11 @@ class DeleteImageCopyOnce(Workflow, name="delete_image_copy", version=1, title="
 
 
 async def eject_last(unit: Unit, job: Job) -> SubJob | None:
-    """Only where the image goes with this copy."""
+    """Only where the image goes with this copy, out of the world or into the recycle bin."""
     facts = await unit.companion(ImageFacts, await unit.get(Image, job.resource_uuid))
     others = [copy for copy in facts.copies if copy.backup_storage_uuid != job.args["backup_storage_uuid"]]
-    return None if others else await next_drive(unit, job)
+    usable = any(copy.status is not ImageStatus.DELETED for copy in others)
+    return None if usable else await next_drive(unit, job)
 
 
 class DeleteImageCopy(DeleteImageCopyOnce, name="delete_image_copy", version=2, title="delete the copy of image"):
