@@ -7,13 +7,13 @@ import contextlib
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, insert, select
+from sqlalchemy import Connection, Engine, StaticPool, Table, create_engine, select
 from sqlalchemy.schema import CreateTable
 
 from projections.model import ReadModel, Rows
@@ -23,9 +23,7 @@ from projections.schema.registry import ReadModels
 from projections.schema.tables import DOC, OWNER, PUBLIC
 from projections.snapshots import SnapshotsIn
 from projections.versions import BATCH, Versions, shared_with
-from projections.view import View, load_view, rows_of
-from zcloud.kernel.aggregate import kinds
-from zcloud.kernel.resource import Resource
+from projections.view import View, load_view, load_views, rows_of
 from zcloud.kernel.store import Store
 
 T = TypeVar("T")
@@ -36,6 +34,7 @@ RESOURCES = 200_000
 THREADS = 2
 # What a query rests on: a kind's own rows (no side), or those of one of its lists.
 Walked = tuple[str, str]
+Views = Callable[[Sequence[str], int], Iterable[View]]
 
 
 class Past:
@@ -76,6 +75,9 @@ class Past:
     def _view(self, uuid: str, position: int) -> View:
         return load_view(self._store, uuid, position, self._snapshots)
 
+    def _views(self, uuids: Sequence[str], position: int) -> Iterator[View]:
+        return load_views(self._store, uuids, position, self._snapshots)
+
     def _sees(self, viewer: Viewer, model: ReadModel, rows: Rows, position: int) -> bool:
         if may_see(model, rows, viewer):
             return True
@@ -92,7 +94,7 @@ class Past:
 
         def read() -> T:
             with self._tables(position) as tables:
-                tables.fill(self._engine, self._versions, walked, self._view)
+                tables.fill(self._engine, self._versions, walked, self._views)
                 with tables.engine.connect() as connection:
                     return ask(connection)
 
@@ -141,7 +143,7 @@ class Tables:
         """Give the memory back."""
         self.engine.dispose()
 
-    def fill(self, source: Engine, versions: Versions, walked: set[Walked], view: Callable[[str, int], View]) -> None:
+    def fill(self, source: Engine, versions: Versions, walked: set[Walked], views: Views) -> None:
         """Copy what was right then, for the kinds and lists that are not there yet."""
         missing = walked - self._filled
         wanted = {kind: self._models[kind] for kind, side in missing if not side}
@@ -150,19 +152,24 @@ class Tables:
                 with _steady(source) as rows:
                     for model in wanted.values():
                         self._copy(versions, rows, connection, model)
-                    gaps = versions.gaps_at(rows, self._position)
-                for uuid in gaps:  # what no row tells, since the follower was in a hurry then
-                    for model, found in rows_of(view(uuid, self._position), self._models):
-                        if model.kind in wanted:
-                            connection.execute(insert(model.table), [found.row])
-                            self._share(connection, model, [(uuid, found.shares)])
-                            self.size += 1
+                    gaps = versions.gaps_at(rows, wanted, self._position)
+                self._fold(connection, wanted, views(gaps, self._position))
             for model in wanted.values():
                 _index(connection, model.table)
             for kind, side in missing:
                 if side:
                     self._unfold(connection, self._models[kind], side)
         self._filled |= missing
+
+    def _fold(self, connection: Connection, wanted: Collection[str], views: Iterable[View]) -> None:
+        """What no row tells, since the follower was in a hurry then."""
+        for view in views:
+            for model, found in rows_of(view, self._models):
+                if model.kind in wanted:
+                    row = tuple(found.row[c.name] for c in model.table.columns)
+                    _insert(connection, model.table, [row])
+                    self._share(connection, model, [(view.uuid, found.shares)])
+                    self.size += 1
 
     def _copy(self, versions: Versions, rows: Connection, connection: Connection, model: ReadModel) -> None:
         connection.execute(CreateTable(model.table))
@@ -221,11 +228,6 @@ def _walk(models: ReadModels, kind: str, filter: str, viewer: Viewer) -> _Walked
 def walked_by(models: ReadModels, kind: str, filter: str, viewer: Viewer) -> set[str]:
     """The kind and all others that the answer to a filter rests on. Raises QueryError."""
     return {kind for kind, _ in _walk(models, kind, filter, viewer).walked}
-
-
-def shown_kinds(shown_as: set[str]) -> set[str]:
-    """The kinds of resources that are shown as one of these."""
-    return {cls.kind for cls in kinds().values() if issubclass(cls, Resource) and not shown_as.isdisjoint(cls.kinds)}
 
 
 def may_see(model: ReadModel, rows: Rows, viewer: Viewer) -> bool:

@@ -220,13 +220,11 @@ class Projector:
         views = iter(stretch.touched.values())
         while some := list(islice(views, RENDERED)):
             self._write_rows(connection, stretch, some)
-        self._audit.write(connection, stretch.index)
+        self._audit.write(connection, sorted(stretch.index))  # in the order of the table
         if self._snapshots is not None:
             self._snapshots.write(connection, stretch.snapshots)
         if self._versions is not None:
-            since = stretch.since
-            gaps = [(v.uuid, since[v.uuid], v.position) for v in stretch.touched.values() if since[v.uuid] < v.position]
-            self._versions.leave(connection, gaps)
+            self._versions.leave(connection, stretch.gaps())
 
     def _write_rows(self, connection: Connection, stretch: Stretch, views: Sequence[View]) -> None:
         upserts: dict[str, list[Rows]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 from collections.abc import Callable
@@ -40,8 +41,14 @@ def fill(store: Store, engine: Engine, told: Told) -> Projector:
     """Tables where there are none, from the whole log."""
     projector = Projector(store, engine, ReadModels.of_api(MetaData()))
     projector.prepare()
-    while projector.advance():
-        told(projector.position)
+    collecting = gc.isenabled()
+    gc.disable()  # what is made here has no cycles, and there is much of it
+    try:
+        while projector.advance():
+            told(projector.position)
+    finally:
+        if collecting:
+            gc.enable()
     projector.finish()
     return projector
 

@@ -115,7 +115,13 @@ def _setter(field: FieldDescriptor) -> Setter:
         return extend
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         if field.message_type.full_name == "google.protobuf.Timestamp":
-            return lambda message, value: getattr(message, name).FromMicroseconds(value)
+
+            def set_time(message: Message, value: int) -> None:
+                time = getattr(message, name)
+                time.seconds, rest = divmod(value, 1_000_000)
+                time.nanos = rest * 1000
+
+            return set_time
         return lambda message, value: getattr(message, name).CopyFrom(single(value))
     return lambda message, value: setattr(message, name, single(value))
 

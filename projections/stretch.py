@@ -47,3 +47,12 @@ class Stretch:
                 self.lives[uuid] = {kind}
             else:
                 lives.add(kind)
+
+    def gaps(self) -> list[tuple[str, str, int, int]]:
+        """Resources, with each kind as which they lived, that have changed more than once: since when, and until."""
+        return [
+            (uuid, kind, self.since[uuid], view.position)
+            for uuid, view in self.touched.items()
+            if self.since[uuid] < view.position
+            for kind in self.lives.get(uuid, ())
+        ]

@@ -9,7 +9,7 @@ for. While the follower keeps up, batches are small, and there are hardly any ga
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +34,8 @@ from projections.many import Many
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
 from projections.schema.tables import POSITION, TEXT, identifier
+from zcloud.kernel.aggregate import kinds
+from zcloud.kernel.resource import Resource
 
 # Besides the columns of the kind's table.
 SHARES, UNTIL = "_shared_with", "_until"
@@ -51,6 +53,7 @@ class Versions:
             "past_gap",
             self._metadata,
             Column("resource_uuid", TEXT, nullable=False),
+            Column("kind", TEXT, nullable=False),
             Column("since", BigInteger, nullable=False),
             Column("until", BigInteger, nullable=False),
         )
@@ -70,7 +73,7 @@ class Versions:
     @property
     def fingerprint(self) -> str:
         """Changes when what was kept before is no longer what would be kept now."""
-        return hashlib.sha256(b"past 1").hexdigest()
+        return hashlib.sha256(b"past 2").hexdigest()
 
     # -- the follower's
 
@@ -85,8 +88,8 @@ class Versions:
             statement = self._keep[model.kind, connection.dialect.name]
             connection.execute(statement, {"until": msgspec.json.encode(until).decode()})
 
-    def leave(self, connection: Connection, gaps: Sequence[tuple[str, int, int]]) -> None:
-        """Resources of which no row says what they were from one position until another."""
+    def leave(self, connection: Connection, gaps: Sequence[tuple[str, str, int, int]]) -> None:
+        """Resources, each with a kind as which it lived, of which no row says what they were from when until when."""
         self._leave.write(connection, gaps)
 
     def _keeping(self, model: ReadModel, dialect: str) -> Any:
@@ -111,11 +114,18 @@ class Versions:
         for statement in (ended, lasting):
             yield from connection.execution_options(yield_per=BATCH).execute(statement)
 
-    def gaps_at(self, connection: Connection, position: int) -> list[str]:
-        """Resources that must be folded to know what they were at a position."""
+    def gaps_at(self, connection: Connection, shown: Collection[str], position: int) -> list[str]:
+        """Resources that must be folded to know what was shown at a position as one of these kinds."""
         gaps = self.gaps.c
         statement = select(gaps.resource_uuid).where(gaps.until > position, gaps.since <= position)
+        statement = statement.where(gaps.kind.in_(sorted(shown_kinds(shown)))).distinct()
         return list(connection.execute(statement).scalars())
+
+
+def shown_kinds(shown_as: Collection[str]) -> set[str]:
+    """The kinds of resources that are shown as one of these."""
+    wanted = set(shown_as)
+    return {cls.kind for cls in kinds().values() if issubclass(cls, Resource) and not wanted.isdisjoint(cls.kinds)}
 
 
 def _with_shares(model: ReadModel, *more: Any) -> Select[Any]:

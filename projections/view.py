@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
@@ -9,12 +10,15 @@ from google.protobuf.message import Message
 from projections.model import ReadModel, Rows
 from projections.render import kind_of, messages_of, render
 from projections.schema.registry import ReadModels
-from zcloud.kernel.aggregate import Aggregate, companions_of, kinds
+from zcloud.kernel.aggregate import Aggregate, companions_of, of_topic
 from zcloud.kernel.fold import fold
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
-from zcloud.kernel.snapshot import Snapshots, load
+from zcloud.kernel.snapshot import EVERY, Snapshots, load
 from zcloud.kernel.store import Store
+
+# Resources that are folded at once.
+AT_ONCE = 1000
 
 
 @dataclass
@@ -32,7 +36,7 @@ class View:
         if stream == self.uuid:
             self.main = fold(self.main, record)
         else:
-            cls = kinds()[record.topic.partition(".")[0]]
+            cls = of_topic(record.topic)
             self.beside[stream] = fold(self.beside.get(stream), record, cls)
         self.position = max(self.position, record.position)
 
@@ -58,9 +62,38 @@ def load_view(store: Store, uuid: str, by: int, snapshots: Snapshots | None = No
     return view
 
 
+def load_views(store: Store, uuids: Sequence[str], by: int, snapshots: Snapshots | None = None) -> Iterator[View]:
+    """The same of many resources, with a few questions to the store for all that is not long."""
+    for n in range(0, len(uuids), AT_ONCE):
+        views = {uuid: View(uuid) for uuid in uuids[n : n + AT_ONCE]}
+        long = _take_all(views, store.read_streams(list(views), EVERY, by))
+        beside = {
+            cls.stream_of(uuid, view.main.life): uuid
+            for uuid, view in views.items()
+            if uuid not in long and isinstance(view.main, Resource)
+            for cls in companions_of(view.main.kinds)
+        }
+        found = store.read_streams(list(beside), EVERY, by)
+        long |= {beside[stream] for stream, records in found.items() if len(records) == EVERY}
+        _take_all({stream: views[uuid] for stream, uuid in beside.items() if uuid not in long}, found)
+        for uuid, view in views.items():
+            yield load_view(store, uuid, by, snapshots) if uuid in long else view
+
+
+def _take_all(views: Mapping[str, View], found: Mapping[str, Sequence[Record]]) -> set[str]:
+    """Fold streams into the views that they belong to; gives those that go on."""
+    for stream, records in found.items():
+        view = views.get(stream)
+        for record in records if view is not None and len(records) < EVERY else ():
+            view.take(record)  # type: ignore[union-attr]
+    return {stream for stream, records in found.items() if len(records) == EVERY}
+
+
 def facts_of(view: View) -> list[Aggregate]:
     """What stands beside the resource in its present life."""
     assert isinstance(view.main, Resource)
+    if not view.beside:
+        return []
     streams = [cls.stream_of(view.uuid, view.main.life) for cls in companions_of(view.main.kinds)]
     return [view.beside[stream] for stream in streams if stream in view.beside]
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import called
 from tests.support.cloud import ServerProcess, running_server
 from tests.support.postgres import PostgresCluster
 from zcloud.kernel import failpoint
+
+UNSEEN = pytest.StashKey[list[str]]()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,6 +30,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "the machine" if is_real(nodeid.partition("::")[0]) else nodeid
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    """A process of xdist has ended, and says which RPCs its tests have seen."""
+    called.add(getattr(node, "workeroutput", {}).get("called", {}))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Whether every RPC was granted to a test, and refused to one: told after a run of all tests that has gone well."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["called"] = called.seen()
+        return
+    chosen = config.option.keyword or config.option.markexpr or config.option.collectonly or config.option.deselect
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not chosen
+    if everything and not session.testsfailed and not session.shouldstop:
+        config.stash[UNSEEN] = called.missing()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What no test has seen."""
+    for line in config.stash.get(UNSEEN, []):
+        terminalreporter.write_line(f"{line}, by any test (tests/support/called.py)", yellow=True)
 
 
 @pytest.fixture(scope="session")

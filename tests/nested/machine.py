@@ -40,7 +40,7 @@ class NestedMachine:
         argv = ["qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1536", "-display", "none"]
         argv += ["-accel", "tcg,thread=multi,tb-size=256", "-serial", f"file:{self._folder}/nested.serial"]
         argv += ["-kernel", f"{DISK}.kernel", "-initrd", f"{DISK}.initrd"]
-        argv += ["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 random.trust_cpu=on"]
+        argv += ["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 no_timer_check"]
         argv += ["-drive", f"file={disk},if=virtio,format=qcow2", "-device", "virtio-rng-pci"]
         for number in range(2):
             argv += ["-netdev", f"tap,id=n{number},ifname={switch.tap()},script=no,downscript=no"]

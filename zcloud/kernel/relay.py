@@ -15,6 +15,7 @@ from zcloud.kernel import event as events
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import Job
+from zcloud.kernel.leases import partition_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.transport import Transport
 
@@ -50,12 +51,15 @@ class Relay:
         self._open: dict[str, tuple[str, str]] = {}  # job uuid -> task uuid, target
         self._sending: set[asyncio.Task[None]] = set()
 
-    def start(self, jobs: list[Job]) -> None:
-        """jobs: those that have not ended; from now on the log tells."""
+    def start(self) -> None:
+        """From now on the log tells."""
+        self._cloud.log.listen(self._on_committed)
+
+    def know(self, jobs: list[Job]) -> None:
+        """Those that have not ended; what the log has told meanwhile is newer."""
         for job in jobs:
             if job.task_uuid:
-                self._open[job.uuid] = (job.task_uuid, job.target)
-        self._cloud.log.listen(self._on_committed)
+                self._open.setdefault(job.uuid, (job.task_uuid, job.target))
 
     async def close(self) -> None:
         """What is pending stays so in the log."""
@@ -67,6 +71,12 @@ class Relay:
         """An agent has dialled in: it is sent what waits for it."""
         for job_uuid, (task_uuid, of) in self._open.items():
             if of == target and not self._cloud.leases.owns(job_uuid):
+                self._later(job_uuid, task_uuid)
+
+    def dropped(self, lost: frozenset[int]) -> None:
+        """Other nodes drive the jobs of these partitions now: what this one had not sent yet is sent for them."""
+        for job_uuid, (task_uuid, target) in self._open.items():
+            if partition_of(job_uuid) in lost and self._transport.reaches(target):
                 self._later(job_uuid, task_uuid)
 
     def _on_committed(self, records: list[Record]) -> None:

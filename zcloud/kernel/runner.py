@@ -52,11 +52,14 @@ class Runner:
     async def start(self) -> None:
         """Go on with every job that has not ended."""
         self.cloud.log.listen(self._on_committed)
+        if self._relay is not None:
+            # First of all: what happens while this looks at what there is must not be missed.
+            self._relay.start()
+            self._adoption.start()
         active = await self._active()
         if self._relay is not None:
             found = [await self.cloud.load(uuid) for uuid in active]
-            self._relay.start([job for job in found if isinstance(job, Job) and not job.ended])
-            self._adoption.start()
+            self._relay.know([job for job in found if isinstance(job, Job) and not job.ended])
         for job_uuid in active:
             self._drive(job_uuid)
 
@@ -85,6 +88,8 @@ class Runner:
             if partition_of(job_uuid) in lost and sending is not None and sending.target == NODE:
                 del self._pending[task_uuid]
                 self.transport.abort(NODE, task_uuid)  # who sees to the job now has its own agent do it
+        if self._relay is not None:
+            self._relay.dropped(lost)
 
     def _on_committed(self, records: list[Record]) -> None:
         for record in records:

@@ -7,7 +7,7 @@ import asyncio
 from tests.faults.harness.lake import Handle, InlineLog, Lake
 from tests.faults.harness.loop import VirtualClock, run
 from zcloud.kernel.cloud import Cloud
-from zcloud.processes.infrastructure.arrivals import LONGEST_SECONDS, Arrivals
+from zcloud.processes.infrastructure.arrivals import AT_ONCE, LONGEST_SECONDS, Arrivals
 from zcloud.processes.infrastructure.host_watch import GRACE_SECONDS, STORM_STEP_SECONDS, HostWatch
 
 
@@ -77,6 +77,38 @@ def test_hosts_that_are_slow_to_come_back_are_not_lost_while_others_still_come()
             await asyncio.sleep(STORM_STEP_SECONDS)
         await asyncio.sleep(STORM_STEP_SECONDS * 2)
         assert lost == everybody[4:]
+        await watch.close()
+
+    run(scenario())
+
+
+def test_thousands_that_are_lost_at_once_wait_and_who_comes_back_meanwhile_is_not_lost() -> None:
+    async def scenario() -> None:
+        there: set[str] = set()
+        looked: list[str] = []
+
+        def is_connected(host: str) -> bool:
+            looked.append(host)
+            return host in there
+
+        watch = HostWatch(Cloud(InlineLog(Handle(Lake(), lambda _moment: False)), VirtualClock()), is_connected)  # type: ignore[arg-type]
+        decided: list[str] = []
+        under_way = asyncio.Semaphore(AT_ONCE)
+
+        async def decide(reason: str, body: object) -> None:
+            assert not under_way.locked(), "more than so many at once"
+            async with under_way:
+                decided.append(looked[-1])
+                await asyncio.sleep(1)
+
+        watch._decide = decide  # type: ignore[method-assign,assignment]
+        everybody = [f"host-{n}" for n in range(3 * AT_ONCE)]
+        for host in everybody:
+            watch.lost(host)
+        await asyncio.sleep(1.5)
+        there.update(everybody)
+        await asyncio.sleep(10)
+        assert decided == everybody[: 2 * AT_ONCE]
         await watch.close()
 
     run(scenario())

@@ -1,4 +1,4 @@
-"""Runs of scheduled jobs at the door: calls that fail and are made again, overlaps, cancels (SCH-06, 12, 13)."""
+"""Runs of scheduled jobs at the door: calls that fail and are made again, overlaps, cancels (SCH-04..12)."""
 
 from __future__ import annotations
 

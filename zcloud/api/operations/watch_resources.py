@@ -14,9 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from projections.past import shown_kinds, walked_by
+from projections.past import walked_by
 from projections.query.errors import QueryError
 from projections.query.matching import Match, matching, matching_at
+from projections.versions import shown_kinds
 from zcloud.api import position, rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import stream

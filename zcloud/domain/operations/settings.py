@@ -183,7 +183,7 @@ KNOWN: list[Setting] = [
         "primaryStorage",
         "maintenance.stopInterval",
         "60",
-        "Seconds between two looks for VMs that a storage in maintenance was not able to stop.",
+        "Seconds between two looks for VMs that still run on a storage in maintenance.",
         _SECONDS,
     ),
     Setting(

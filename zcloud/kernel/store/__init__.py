@@ -48,6 +48,11 @@ class Store(ProcessRecorder):
     def read_stream(self, stream: str, after: int = 0, upto: int | None = None, by: int | None = None) -> list[Record]:
         """One aggregate's events after a version, up to a version, up to a global position."""
 
+    def read_streams(self, streams: Sequence[str], upto: int, by: int) -> dict[str, list[Record]]:
+        """The first events of many aggregates, up to a version and a global position; those that have any."""
+        found = {stream: self.read_stream(stream, upto=upto, by=by) for stream in streams}
+        return {stream: records for stream, records in found.items() if records}
+
     @abstractmethod
     def read_all(self, after: int, limit: int) -> list[Record]:
         """The log itself, in order, after a position."""

@@ -19,6 +19,8 @@ TRACK = (
     " DO UPDATE SET notification_id=excluded.notification_id"
     " WHERE tracking.notification_id<excluded.notification_id"
 )
+# Streams in one question.
+STREAMS = 200
 FORGET_REQUESTS = "DELETE FROM requests WHERE time<?"
 
 
@@ -49,6 +51,15 @@ class SqlStore(Store):
         if by is not None:
             statement, values = statement + " AND position<=?", [*values, by]
         return self._records(statement + " ORDER BY version", values)
+
+    def read_streams(self, streams: Sequence[str], upto: int, by: int) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for n in range(0, len(streams), STREAMS):
+            some = streams[n : n + STREAMS]
+            statement = f" WHERE stream IN ({_marks(some)}) AND version<=? AND position<=? ORDER BY stream, version"
+            for record in self._records(statement, [*some, upto, by]):
+                found.setdefault(stream_name(record.originator_id), []).append(record)
+        return found
 
     def read_all(self, after: int, limit: int) -> list[Record]:
         return self._records(" WHERE position>? ORDER BY position LIMIT ?", (after, limit))

@@ -73,8 +73,10 @@ _ACTOR = COLUMNS.index("actor")
 
 def record_of(row: Sequence[Any], id_type: type[UUID] | type[str]) -> Record:
     """The record of a row."""
-    values = dict(zip(_FIELDS, row, strict=True))
+    made = object.__new__(Record)
+    values = made.__dict__
+    values.update(zip(_FIELDS, row, strict=True))
     values["actor"] = _decode_actor(row[_ACTOR])
     if id_type is UUID:
         values["originator_id"] = UUID(row[1])
-    return Record.of(values)
+    return made

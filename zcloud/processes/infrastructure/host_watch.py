@@ -14,7 +14,7 @@ from zcloud.kernel.job import JobQueue
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
-from zcloud.processes.infrastructure.arrivals import Arrivals
+from zcloud.processes.infrastructure.arrivals import AT_ONCE, Arrivals
 from zcloud.v1.agent_pb2 import HostInventory
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class HostWatch:
         self._retries: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
+        self._losses = asyncio.Semaphore(AT_ONCE)
         self._arrivals = Arrivals(lambda host_uuid: self._later(host_uuid, lambda: self._connect(host_uuid)))
 
     async def find(self, host_uuid: str) -> Host | None:
@@ -209,6 +210,11 @@ class HostWatch:
             await asyncio.to_thread(self._sessions.session_opened, host_uuid, self.cloud.leases.instance)
 
     async def _disconnect(self, host_uuid: str, reason: str, *, gone: bool = False) -> None:
+        # A switch that fails takes thousands at once: they wait here, and those that come back meanwhile are not lost.
+        async with self._losses:
+            await self._lose(host_uuid, reason, gone=gone)
+
+    async def _lose(self, host_uuid: str, reason: str, *, gone: bool) -> None:
         if gone and self._is_connected(host_uuid):
             return  # it came back before this was looked at
         if gone and self._sessions is not None:
