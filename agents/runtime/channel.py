@@ -21,6 +21,9 @@ NODE_NAME = "zcloud-node"
 # An agent that learns of more forgets nodes that are gone.
 MOST_DOORS = 16
 
+# What the first attempt is given.
+DIAL_SECONDS = 10.0
+
 Options = list[tuple[str, Any]]
 
 # A dead node is noticed within a quarter of a minute, also when nobody has anything to say.
@@ -32,8 +35,6 @@ CLIENT_OPTIONS: Options = [
     # The session has its own back-off; the channel's must not hold it up for two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # So long a node that hangs may leave a connection without a word, before another one is dialled.
-    ("grpc.min_reconnect_backoff_ms", 10_000),
     # Channels of one process share connections else, and a connection carries about a hundred streams.
     ("grpc.use_local_subchannel_pool", 1),
 ]
@@ -48,14 +49,18 @@ SERVER_OPTIONS: Options = [
 ]
 
 
-def open_channel(endpoint: str, identity: Identity) -> grpc.aio.Channel:
-    """A channel on which the agent shows its certificate and believes none but the node's."""
+def open_channel(endpoint: str, identity: Identity, patience: float = DIAL_SECONDS) -> grpc.aio.Channel:
+    """A channel on which the agent shows its certificate and believes none but the node's.
+
+    patience: so many seconds a node that hangs may leave a connection without a word, before another one is dialled.
+    """
     credentials = grpc.ssl_channel_credentials(
         root_certificates=identity.ca_certificate,
         private_key=identity.private_key,
         certificate_chain=identity.certificate,
     )
-    return grpc.aio.secure_channel(endpoint, credentials, options=CLIENT_OPTIONS)
+    options = [*CLIENT_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(patience * 1000))]
+    return grpc.aio.secure_channel(endpoint, credentials, options=options)
 
 
 class Doors:
@@ -85,11 +90,11 @@ class Doors:
         return tuple(self._endpoints)
 
     @asynccontextmanager
-    async def dial(self, turn: int) -> AsyncIterator[grpc.aio.Channel]:
+    async def dial(self, turn: int, patience: float = DIAL_SECONDS) -> AsyncIterator[grpc.aio.Channel]:
         """To one node after the other; who dials the same one at the same time shares the connection."""
         endpoint = self._endpoints[turn % len(self._endpoints)]
         if endpoint not in self._channels:
-            self._channels[endpoint] = open_channel(endpoint, self._identity)
+            self._channels[endpoint] = open_channel(endpoint, self._identity, patience)
         self._users[endpoint] += 1
         try:
             yield self._channels[endpoint]

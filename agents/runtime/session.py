@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from agents.runtime.channel import Doors, answers
+from agents.runtime.channel import DIAL_SECONDS, Doors, answers
 from agents.runtime.dispatch import Dispatcher
 from agents.runtime.outbox import Outbox
 from agents.runtime.renewal import Renewal
@@ -28,6 +28,9 @@ BACKOFF_NOBODY = 4.0
 # A machine without a listener says so at once; a node that is overrun is silent for longer.
 PROMPT_SECONDS = 1.0
 WELCOME_PATIENCE = 30.0
+# A node that is overrun by handshakes gets to each in time if none is given up: an agent that heard nothing is more
+# patient at its next attempts, up to so many times.
+MORE_PATIENT = 8
 # A complete inventory goes up this often, so that drift is seen even when an event was lost.
 INVENTORY_SECONDS = 300.0
 HEARTBEAT_DEFAULT = 10
@@ -82,6 +85,7 @@ class Session:
         self._attempt = 0
         self._last = BACKOFF_LAST
         self._welcomed = False
+        self._patience = 1
         self._heartbeat_seconds = HEARTBEAT_DEFAULT
         self.connected = asyncio.Event()
 
@@ -106,7 +110,7 @@ class Session:
         if not isinstance(self._channel, Doors):
             return await self._hold(self._channel)
         began = asyncio.get_running_loop().time()
-        async with self._channel.dial(self._turn) as channel:
+        async with self._channel.dial(self._turn, DIAL_SECONDS * self._patience) as channel:
             reason = await self._hold(channel)
             if not answers(channel):
                 self._unanswered(asyncio.get_running_loop().time() - began)
@@ -117,7 +121,9 @@ class Session:
         if self._welcomed:
             self._attempt = 0
         if self._welcomed or seconds < PROMPT_SECONDS:
-            self._last = BACKOFF_NOBODY
+            self._last, self._patience = BACKOFF_NOBODY, 1
+        else:
+            self._patience = min(MORE_PATIENT, self._patience * 2)
 
     async def _hold(self, channel: grpc.aio.Channel) -> str:
         call = AgentServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
@@ -146,12 +152,13 @@ class Session:
             incarnation=self._incarnation,
             unacknowledged_reports=len(reports),
         )
+        patience = WELCOME_PATIENCE * self._patience
         try:
-            async with asyncio.timeout(WELCOME_PATIENCE):
+            async with asyncio.timeout(patience):
                 await call.write(ConnectRequest(hello=hello))
                 answer = await call.read()
         except TimeoutError:
-            raise ConnectionLost(f"no welcome within {WELCOME_PATIENCE:.0f} s") from None
+            raise ConnectionLost(f"no welcome within {patience:.0f} s") from None
         if answer is END or answer.WhichOneof("message") != "welcome":
             raise ConnectionLost("the node did not welcome this host")
         self._heartbeat_seconds = answer.welcome.heartbeat_seconds or HEARTBEAT_DEFAULT
