@@ -1,4 +1,4 @@
-"""Real `zcloud serve` processes on one PostgreSQL, simulated hosts that dial any, and clients that ask again."""
+"""Real `zcloud serve` processes on one PostgreSQL that die and come back at their doors; clients that ask again."""
 
 from __future__ import annotations
 
@@ -6,161 +6,210 @@ import asyncio
 import contextlib
 import random
 import shutil
+import socket
 from collections.abc import AsyncIterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from agents.runtime import channel
+from agents.runtime.channel import Doors
+from agents.runtime.enroll import enroll
+from agents.simulator.fleet import Fleet
 from tests.api.compute.ground import Ground, furnish
-from tests.support.cloud import (
-    CHANNEL,
-    Api,
-    ApiError,
-    ServerProcess,
-    add_simulator,
-    running_node,
-    simulated_hosts,
-    simulator_cluster,
-)
-from zcloud.kernel.store.postgres import PostgresRecorder
+from tests.faults.cluster.forked import ForkedServer
+from tests.faults.cluster.hosts import CountedHost, impatient
+from tests.faults.harness.hosts import Effects
+from tests.support.cloud import CHANNEL, Api, ApiError, running_node, simulator_cluster, until
 
 # Short, so that a test need not wait; long enough for a machine that is busy.
-LEASE = 2.0
-# Agents notice sooner than elsewhere that their node has fallen silent.
-IMPATIENT = [("grpc.keepalive_time_ms", 1500), ("grpc.keepalive_timeout_ms", 1000)]
+LEASE = 1.0
 PASSING = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "CANCELLED")
+# A client must not wait longer for a connection than a node takes to come back.
+CLIENT = (
+    *CHANNEL,
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+ANSWER_SECONDS = 1.5
+HOSTS = 4
 
 
 class Nodes:
-    """name -> its process. ask() goes to any that lives, as a client behind a load balancer does."""
+    """name -> its process. ask() goes to any, whether it lives or not, as a client of three addresses does."""
 
-    def __init__(self, base: Path, store: str, seed: int) -> None:
-        self.store = store
+    def __init__(self, nursery: str, base: Path, store: str, names: tuple[str, ...], mutant: str = "") -> None:
+        self.store, self.names, self.base = store, names, base
+        self.doors: dict[tuple[str, str], str] = {}
+        self.agents: list[Doors] = []
+        self.processes = {name: self._process(nursery, name, mutant) for name in names}
+        self.out: set[str] = set()
         self.ground: Ground = None  # type: ignore[assignment]
-        self.chance = random.Random(seed)
-        self._base = base
-        self.processes: dict[str, ServerProcess] = {}
+        self.effects = Effects()
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._token = ""
-        self.out: set[str] = set()
 
-    async def start(self, *names: str) -> None:
+    def _process(self, nursery: str, name: str, mutant: str) -> ForkedServer:
+        """It has the same doors in each of its lives."""
+        arguments = ("--store", self.store, "--node-name", name, "--lease", str(LEASE), "--log-level", "warning")
+        for door in ("--listen", "--listen-agents", "--listen-enrolment"):
+            self.doors[name, door] = f"127.0.0.1:{_free_port()}"
+            arguments += (door, self.doors[name, door])
+        return ForkedServer(nursery, self.base / name, arguments, mutant)
+
+    async def start(self, *late: str) -> None:
         """The first makes the key; the others are given it, as an operator does."""
-        for name in names:
-            directory = self._base / name
-            directory.mkdir(exist_ok=True)
-            if self.processes:
-                shutil.copy(self._base / next(iter(self.processes)) / "vault.key", directory / "vault.key")
-            arguments = ("--store", self.store, "--node-name", name, "--lease", str(LEASE))
-            self.processes[name] = ServerProcess(directory, arguments=arguments)
-        await asyncio.gather(*(asyncio.to_thread(self.processes[name].start) for name in names))
-        for name in names:
-            self._channels[name] = grpc.aio.insecure_channel(self.processes[name].address, options=CHANNEL)
+        first, *others = (name for name in self.names if name not in late)
+        await self.up(first)
+        for name in others:
+            self.bring_key(name)
+        await asyncio.gather(*map(self.up, others))
 
-    @property
-    def password(self) -> str:
-        """Of the admin, as the first node has left it."""
-        return next(iter(self.processes.values())).admin_password
+    def bring_key(self, name: str) -> None:
+        """To a directory that is new."""
+        (self.base / name).mkdir()
+        for file in ("vault.key", "admin-password"):
+            shutil.copy(self.base / self.names[0] / file, self.base / name / file)
 
-    @property
-    def living(self) -> list[str]:
-        """Those that were neither killed nor paused."""
-        return [name for name in self.processes if name not in self.out]
+    async def up(self, name: str) -> None:
+        """Returns when it serves."""
+        await asyncio.to_thread(self.processes[name].start)
+        self.out.discard(name)
+        if name not in self._channels:
+            self._channels[name] = grpc.aio.insecure_channel(self.processes[name].address, options=CLIENT)
+
+    def kill(self, name: str) -> None:
+        """As a power cut would."""
+        self.out.add(name)
+        self.processes[name].kill()
+
+    def pause(self, name: str) -> None:
+        """It stands still; its connections stay open."""
+        self.out.add(name)
+        self.processes[name].pause()
+
+    def go_on(self, name: str) -> None:
+        """The end of a pause."""
+        self.out.discard(name)
+        self.processes[name].go_on()
 
     async def at(self, name: str) -> Api:
         """The admin's client of one node."""
         api = Api(None, self._channels[name], self._token)  # type: ignore[arg-type]
         if not self._token:
-            api = await api.logged_in("admin", self.password)
+            api = await api.logged_in("admin", (self.base / self.names[0] / "admin-password").read_text().strip())
             self._token = api.token
         return api
 
-    async def ask(self, rpc: str, key: str = "", **fields: Any) -> Any:
-        """Asked again, with the same request id, until it is answered; by whatever node."""
+    async def ask(self, chance: random.Random, rpc: str, key: str = "", wait: float = 0.0, **fields: Any) -> Any:
+        """Asked again, with the same request id, until it is answered; by whatever node. Raises ApiError."""
         meta = {"zcloud-request": key} if key else {}
-        for _ in range(300):
-            name = self.chance.choice(self.living)
+        for _ in range(600):
             try:
-                async with asyncio.timeout(3.0 + fields.get("timeout_seconds", 0)):
-                    return await (await self.at(name)).call(rpc, meta, **fields)
+                async with asyncio.timeout(ANSWER_SECONDS + wait):
+                    return await (await self.at(chance.choice(self.names))).call(rpc, meta, **fields)
             except ApiError as error:
                 if error.code not in PASSING:
                     raise
             except TimeoutError:
                 pass
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         raise AssertionError(f"{rpc} is answered by nobody")
 
-    async def ended(self, job_uuid: str) -> Any:
+    async def ended(self, chance: random.Random, job_uuid: str) -> Any:
         """The job, when it has ended."""
         while True:
-            answer = await self.ask("WaitJob", uuid=job_uuid, timeout_seconds=2)
+            answer = await self.ask(chance, "WaitJob", uuid=job_uuid, timeout_seconds=1, wait=1.0)
             if answer.ended:
                 return answer.inventory
+
+    async def shared_out(self) -> None:
+        """Wait until all work is somebody's, and everybody says the same."""
+
+        async def owned_by(name: str) -> dict[str, list[int]]:
+            answer = await (await self.at(name)).call("QueryManagementNode")
+            return {m.name: list(m.partitions) for m in answer.inventories if m.status == m.STATUS_ALIVE}
+
+        async def look() -> bool:
+            with contextlib.suppress(ApiError):
+                told = [await owned_by(name) for name in self.names]
+                parts = sorted(part for owned in told[0].values() for part in owned)
+                return all(t == told[0] for t in told) and set(told[0]) == set(self.names) and parts == list(range(64))
+            return False
+
+        await until(look, 60)
 
     async def close(self) -> None:
         for opened in self._channels.values():
             await opened.close()
         for process in self.processes.values():
             process.go_on()
-            await asyncio.to_thread(process.stop)
+            await asyncio.to_thread(process.kill)
+
+    async def agents_know(self, name: str) -> None:
+        """Wait until every agent would dial this node, too."""
+
+        async def look() -> bool:
+            return all(self.doors[name, "--listen-agents"] in doors.known for doors in self.agents)
+
+        await until(look)
 
     def said(self) -> str:
         """What the nodes wrote on their output."""
-        return "\n".join(f"-- {name}\n{p.output.read_text()[-3000:]}" for name, p in self.processes.items())
+        found = []
+        for name, process in self.processes.items():
+            if process.output.exists():
+                found.append(f"-- {name}\n{process.output.read_text()[-3000:]}")
+        return "\n".join(found)
 
 
 @contextlib.asynccontextmanager
-async def cluster(base: Path, store: str, *names: str, hosts: int = 4, seed: int = 1) -> AsyncIterator[Nodes]:
-    """Nodes of these names, and all that VMs need. What no call can make is made by one more node, which leaves."""
-    made = Nodes(base, store, seed)
-    options, channel.CLIENT_OPTIONS = channel.CLIENT_OPTIONS, [*channel.CLIENT_OPTIONS, *IMPATIENT]
+async def cluster(
+    nursery: str, base: Path, store: str, names: tuple[str, ...], mutant: str = "", late: tuple[str, ...] = ()
+) -> AsyncIterator[Nodes]:
+    """Nodes of these names (late: not yet), and all that VMs need.
+
+    What no call can make is made by one more node, which leaves.
+    """
+    made = Nodes(nursery, base, store, names, mutant)
     try:
-        await made.start(names[0])
-        await made.start(*names[1:])
-        async with contextlib.AsyncExitStack() as stack:
-            (base / "builder").mkdir()
-            shutil.copy(base / names[0] / "vault.key", base / "builder" / "vault.key")
-            shutil.copy(base / names[0] / "admin-password", base / "builder" / "admin-password")
-            async with running_node(base / "builder", store) as api:
-                zone, uuid = await simulator_cluster(api)
-                size = {"cpu_num": 64, "memory_size": 256 << 30}
-                simulated = [await add_simulator(api, uuid, f"host-{n}", **size) for n in range(hosts)]
-                fleet = await stack.enter_async_context(simulated_hosts(api, *simulated))
-                made.ground = await furnish(Ground(api, zone, uuid, simulated, fleet))
-            yield made
+        with impatient():
+            await made.start(*late)
+            async with contextlib.AsyncExitStack() as stack:
+                made.bring_key("builder")
+                async with running_node(base / "builder", store) as api:
+                    zone, uuid = await simulator_cluster(api)
+                    hosts = [await _host(api, uuid, n, made.effects) for n in range(HOSTS)]
+                    made.agents = await _agents(stack, await made.at(names[0]), base, hosts)
+                    made.ground = await furnish(Ground(api, zone, uuid, list(hosts), None))  # type: ignore[arg-type]
+                yield made
     finally:
-        channel.CLIENT_OPTIONS = options
         await made.close()
 
 
-def violations(nodes: Nodes, running: int) -> list[str]:
-    """What must not be, whatever happened: reliability.md section 2. The recorder reads what the nodes wrote."""
-    recorder = PostgresRecorder(nodes.store)
-    try:
-        records = recorder.read_all(0, 1_000_000)
-    finally:
-        recorder.close()
-    found = []
-    if [r.position for r in records] != list(range(1, len(records) + 1)):
-        found.append("positions have a gap")
-    if any(one.time > next_.time for one, next_ in pairwise(records)):
-        found.append("time goes backwards")
-    requests: dict[str, set[str]] = {}
-    jobs: dict[str, list[str]] = {}
-    for record in records:
-        if record.request_id:
-            requests.setdefault(record.request_id, set()).add(record.causation_id)
-        if record.kind == "job":
-            jobs.setdefault(record.resource_uuid, []).append(record.topic)
-    found += [f"request {r} was carried out {len(c)} times" for r, c in requests.items() if len(c) > 1]
-    found += [f"job {j} ended {t.count('job.Finished')} times" for j, t in jobs.items() if t.count("job.Finished") != 1]
-    found += [f"job {j} is stuck" for j, topics in jobs.items() if "job.GotStuck" in topics]
-    there = [vm for host in nodes.ground.hosts for vm in host.world.vms]
-    found += [f"VM {vm} runs {there.count(vm)} times" for vm in set(there) if there.count(vm) > 1]
-    if len(there) != running:
-        found.append(f"{len(there)} VMs run, not {running}")
-    return found
+async def _host(api: Api, cluster_uuid: str, number: int, effects: Effects) -> CountedHost:
+    size = {"cpu_num": 64, "memory_size": 256 << 30}
+    named = {"name": f"host-{number}", "management_ip": f"host-{number}.invalid"}
+    answer = await api.call("AddSimulatorHost", cluster_uuid=cluster_uuid, **named, **size)
+    return CountedHost(answer.inventory.uuid, effects, **size)
+
+
+async def _agents(stack: contextlib.AsyncExitStack, api: Api, base: Path, hosts: list[CountedHost]) -> list[Doors]:
+    """Each has a connection of its own, to whichever node chance has it; what each knows of nodes."""
+    issued = await api.call("IssueEnrollToken")
+    identity = await enroll(base / "agents", issued.enroll_endpoint, issued.token, issued.ca_fingerprint, "simulator")
+    fleets = [Fleet(issued.agent_endpoint, identity) for _ in hosts]
+    for fleet, host in zip(fleets, hosts, strict=True):
+        fleet.start(host)
+        stack.push_async_callback(fleet.stop)
+    return [doors for fleet in fleets for doors in fleet._doors]
+
+
+def _free_port() -> int:
+    """None of those that the kernel gives to whoever asks for any: it must be free again after each death."""
+    while True:
+        port = random.randint(12_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,97 +1,153 @@
-"""One run by a seed: VMs are made while nodes are paused and killed by chance; what must not be, in words."""
+"""One run by a seed: clients make, use and delete VMs while nodes are killed and paused by chance."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import random
+from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.cluster.nodes import LEASE, Nodes, cluster, violations
-from tests.support.cloud import until
+from tests.faults.cluster.account import Account
+from tests.faults.cluster.nodes import LEASE, Nodes
+from tests.support.cloud import ApiError
 
-NAMES = ("a", "b", "c")
-FAULTS = 4
-
-
-async def live(base: Path, store: str, seed: int, *, faults: int = FAULTS, vms: int = 20) -> list[str]:
-    """Nodes are paused for three lease times, one after the other, and at last one is killed.
-
-    Behind each of these faults all invariants are looked at. vms: that are being made during each.
-    """
-    async with cluster(base, store, *NAMES, seed=seed) as nodes:
-        found: list[str] = []
-        try:
-            for number in range(faults):
-                await shared_out(nodes)
-                # Who is dead stays dead, so that is the last.
-                name, fault = nodes.chance.choice(NAMES), _killed if number + 1 == faults else _paused
-                wrong = await _while(nodes, range(number * vms, (number + 1) * vms), fault(nodes, name))
-                await shared_out(nodes)
-                wrong += [*await _shown(nodes, (number + 1) * vms), *violations(nodes, (number + 1) * vms)]
-                found += [f"fault {number + 1}, {name} {fault.__name__.strip('_')}: {w}" for w in wrong]
-                if found:
-                    break
-            return found
-        except BaseException:
-            print(f"seed {seed}\n{nodes.said()}")
-            raise
+CLIENTS = 4
+# Before the first fault; a run with less is invalid.
+LEAST_ANSWERS = 6
+# More VMs than these are deleted before others are made.
+MOST_VMS = 10
+SETTLED_SECONDS = 60.0
+VERBS = ("Stop", "Start", "Reboot", "Pause", "Resume", "Delete", "Delete", "Expunge", "Expunge", "Recover")
 
 
-async def _shown(nodes: Nodes, vms: int) -> list[str]:
+class TooLittle(AssertionError):
+    """The run is invalid: nothing went on that a fault could have harmed."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """after, lasts: seconds; a pause ends with SIGCONT, a death with a start at the same doors."""
+
+    node: str
+    kill: bool
+    after: float
+    lasts: float
+
+
+def pattern(chance: random.Random, names: tuple[str, ...]) -> list[Fault]:
+    """One to three faults, on nodes by chance: one after the other, or at the same time, or on all of them."""
     found = []
-    for name in nodes.living:
-        shown = await (await nodes.at(name)).call("QueryVmInstance", filter="state = Running", count=True)
-        if shown.total != vms:
-            found.append(f"{name} shows {shown.total} VMs that run, not {vms}")
+    for name in chance.sample(names, chance.choice((1, 1, 2, 2, 3))):
+        kill = chance.random() < 0.5
+        lasts = chance.uniform(0.0, LEASE) if kill else chance.choice((chance.uniform(0.1, 3.0), 3.0)) * LEASE
+        found.append(Fault(name, kill, chance.uniform(0.0, 0.5), lasts))
     return found
 
 
-async def _while(nodes: Nodes, numbers: range, fault: Any) -> list[str]:
-    made = [asyncio.create_task(_create(nodes, n)) for n in numbers]
-    await _under_way(nodes, numbers.start + nodes.chance.randrange(1, len(numbers) // 2))
-    if all(task.done() for task in made):
-        raise AssertionError("too little was under way: the run is invalid")
-    await fault
-    jobs = await asyncio.gather(*made)
-    return [f"job {job.uuid} of {job.rpc}: {job.error}" for job in jobs if job.state != job.STATE_SUCCEEDED]
+class Life:
+    """One seed on a cluster that lives on."""
 
+    def __init__(self, account: Account, seed: int, settled: float = SETTLED_SECONDS) -> None:
+        self.nodes: Nodes = account.nodes
+        self.account, self.seed, self.settled = account, seed, settled
+        self.chance = random.Random(seed)
+        self.faults = pattern(self.chance, self.nodes.names)
+        self.answers: dict[str, Any] = {}
+        self.asked: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.wrong: list[str] = []
+        self._over = False
 
-async def _paused(nodes: Nodes, name: str) -> None:
-    nodes.out.add(name)
-    nodes.processes[name].pause()
-    await asyncio.sleep(3 * LEASE)
-    nodes.processes[name].go_on()
-    nodes.out.remove(name)
+    async def live(self) -> list[str]:
+        """What was wrong."""
+        await self.account.read()
+        self.account.begin()
+        clients = [asyncio.create_task(self._client(random.Random(f"{self.seed}/{n}"), n)) for n in range(CLIENTS)]
+        try:
+            await self._busy(clients)
+            await asyncio.gather(*map(self._suffer, self.faults))
+        finally:
+            self._over = True
+            _, waiting = await asyncio.wait(clients, timeout=self.settled)
+            for client in waiting:
+                client.cancel()
+        await asyncio.gather(*(set(clients) - waiting))
+        self.wrong += ["I6: a client waits in vain"] * bool(waiting)
+        wrong = await self.account.settle(self.settled)
+        if not wrong:
+            await self.nodes.shared_out()
+            wrong = [*await self.account.violations(self.answers), *await self._repeated()]
+        return [f"{w} ({self.faults})" for w in (*self.wrong, *wrong)]
 
+    async def _busy(self, clients: list[asyncio.Task[None]]) -> None:
+        """Until enough goes on."""
+        for _ in range(600):
+            await self.account.read()
+            acted = len(self.account.effects.done)
+            if len(self.answers) >= LEAST_ANSWERS and acted >= LEAST_ANSWERS and self.account.active():
+                return
+            if any(client.done() for client in clients):
+                break
+            await asyncio.sleep(0.02)
+        raise TooLittle(f"{len(self.answers)} answers, {len(self.account.effects.done)} effects")
 
-async def _killed(nodes: Nodes, name: str) -> None:
-    nodes.out.add(name)
-    nodes.processes[name].kill()
+    async def _suffer(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.after)
+        if fault.kill:
+            await asyncio.to_thread(self.nodes.kill, fault.node)
+            await asyncio.sleep(fault.lasts)
+            await self.nodes.up(fault.node)
+        else:
+            self.nodes.pause(fault.node)
+            await asyncio.sleep(fault.lasts)
+            self.nodes.go_on(fault.node)
 
+    # -- clients
 
-async def _create(nodes: Nodes, n: int) -> Any:
-    fields = nodes.ground.fields(name=f"vm-{n}", memory_size=1 << 28)
-    answer = await nodes.ask("CreateVmInstance", f"create-{n}", **fields)
-    return await nodes.ended(answer.job_uuid)
+    async def _client(self, chance: random.Random, name: int) -> None:
+        number = 0
+        while not self._over:
+            number += 1
+            rpc, fields = self._command(chance, f"vm-{self.seed}-{name}-{number}")
+            answer = await self._command_answered(chance, f"{self.seed}/{name}/{number}", rpc, fields)
+            if answer is not None and answer.job_uuid and chance.random() < 0.7:
+                await self.nodes.ended(chance, answer.job_uuid)
 
+    def _command(self, chance: random.Random, name: str) -> tuple[str, dict[str, Any]]:
+        vms = [m.uuid for m in self.account.lake.fold.all("vm_instance")]
+        if not vms or (len(vms) < MOST_VMS and chance.random() < 0.5):
+            return "CreateVmInstance", self.nodes.ground.fields(name=name, memory_size=1 << 28)
+        kind = chance.random()
+        jobs = self.account.active()
+        if kind < 0.05 and jobs:
+            return "CancelJob", {"uuid": chance.choice(jobs).uuid}
+        if kind < 0.08:
+            return "ReconnectHost", {"uuid": chance.choice(self.nodes.ground.hosts).host_uuid}
+        return f"{chance.choice(VERBS)}VmInstance", {"uuid": chance.choice(vms)}
 
-async def _under_way(nodes: Nodes, vms: int) -> None:
-    async def enough() -> bool:
-        return sum(len(host.world.vms) for host in nodes.ground.hosts) >= vms
+    async def _command_answered(self, chance: random.Random, key: str, rpc: str, fields: dict[str, Any]) -> Any:
+        """Sometimes two nodes are asked the same at once: both say the same, or one of them is not heard."""
+        times = 2 if chance.random() < 0.3 else 1
+        told = [a for a in await asyncio.gather(*(self._ask(chance, key, rpc, fields) for _ in range(times))) if a]
+        if len({a.SerializeToString() for a in told}) > 1:
+            self.wrong.append(f"I1: {rpc} was answered in two ways")
+        if told:
+            self.answers[key], self.asked[key] = told[0], (rpc, fields)
+        return told[0] if told else None
 
-    await until(enough, 60)
+    async def _ask(self, chance: random.Random, key: str, rpc: str, fields: dict[str, Any]) -> Any:
+        try:
+            return await self.nodes.ask(chance, rpc, key, **fields)
+        except ApiError as error:
+            if error.code in ("INTERNAL", "UNKNOWN"):
+                self.wrong.append(f"{rpc} failed: {error}")
+            return None
 
-
-async def shared_out(nodes: Nodes) -> None:
-    """Wait until all work is somebody's who lives, and everybody says the same."""
-
-    async def owned_by(name: str) -> dict[str, list[int]]:
-        answer = await (await nodes.at(name)).call("QueryManagementNode")
-        return {m.name: list(m.partitions) for m in answer.inventories if m.status == m.STATUS_ALIVE}
-
-    async def look() -> bool:
-        told = [await owned_by(name) for name in nodes.living]
-        parts = sorted(part for owned in told[0].values() for part in owned)
-        return all(t == told[0] for t in told) and set(told[0]) == set(nodes.living) and parts == list(range(64))
-
-    await until(look, 60)
+    async def _repeated(self) -> list[str]:
+        """I1: whoever asks again long after gets the first answer, from any node."""
+        found = []
+        for key in self.chance.sample(sorted(self.asked), min(4, len(self.asked))):
+            rpc, fields = self.asked[key]
+            again = await self.nodes.ask(self.chance, rpc, key, **fields)
+            if again != self.answers[key]:
+                found.append(f"I1: {rpc} is answered in another way when it is asked again")
+        return found

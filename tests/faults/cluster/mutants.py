@@ -1,0 +1,67 @@
+"""Mistakes of nodes and agents that only several processes on one log bring to light; each must be found."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from agents.runtime.journal import Journal
+from projections.projector import Projector
+from tests.faults.harness.mutants import Patch, forgetful, patched
+from zcloud.domain.compute import machine
+from zcloud.kernel.adoption import Adoption
+from zcloud.kernel.leases import NotOwner, SharedLeases, partition_of
+from zcloud.kernel.store import batch, postgres
+
+
+def _stay(self: Projector, connection: Any, stretch: Any, views: Any) -> None:
+    """What is deleted stays in the read models of VMs."""
+    _write_rows(self, connection, stretch, [view for view in views if not _gone(view)])
+
+
+def _gone(view: Any) -> bool:
+    return getattr(view.main, "kind", "") == "vm_instance" and not view.main.exists
+
+
+_write_rows = Projector._write_rows
+
+
+async def _kept(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _no_request(self: Any, index: int, append: Any) -> None:
+    append.request = None
+    _take(self, index, append)
+
+
+_take = batch.Batch._take
+
+
+def _first_lease(self: SharedLeases, key: str) -> Any:
+    """As it was when this node had the partition for the first time."""
+    part = partition_of(key)
+    epoch = self.epoch_of(part)
+    if epoch is None:
+        raise NotOwner(key)
+    return part, self.__dict__.setdefault("_first", {}).setdefault(part, epoch)
+
+
+@contextlib.contextmanager
+def _old_leases() -> Iterator[None]:
+    with patched(SharedLeases, "fence", _first_lease)(), patched(postgres, "_fences", lambda _batch: [])():
+        yield
+
+
+# What is to be said of each: whatever else goes wrong is not what was looked for.
+NODES: dict[str, tuple[str, Callable[[], Patch]]] = {
+    "request ids are forgotten": ("I1: ", patched(batch.Batch, "_take", _no_request)),
+    "an old lease is as good as a new one": ("I5: ", _old_leases),
+    "jobs of a dead node are left alone": ("I6: job ", patched(Adoption, "start", lambda self: None)),
+    "rows of what is gone stay": ("I8: ", patched(Projector, "_write_rows", _stay)),
+    "CPU is not given back": ("I9: ", patched(machine, "release_host", _kept)),
+}
+AGENTS: dict[str, tuple[str, Callable[[], Patch]]] = {
+    "an agent does not remember what it did": ("I2: ", patched(Journal, "find", forgetful)),
+}

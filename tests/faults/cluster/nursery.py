@@ -1,0 +1,137 @@
+"""A process that has imported everything, and forks nodes and their workers: to start one takes no second of imports.
+
+What runs in the child is the real main of the module that was asked for. Orders come by a Unix socket, one for each
+child: module, arguments and variables, and the three standard files. The answer is the child's number; its status
+follows when it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from typing import Any, NoReturn
+
+# Importing these is what takes so long.
+MODULES = ("zcloud.cli.main", "zcloud.cli.serve", "projections.worker", "zcloud.api.call_worker")
+LARGEST = 1 << 16
+
+
+class Nursery:
+    """Serves until its standard input ends, and takes all of its children along."""
+
+    def __init__(self, path: str) -> None:
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._door.bind(path)
+        self._door.listen(64)
+        self._events = selectors.DefaultSelector()
+        # Of each child: what tells of its end, and who wants to know.
+        self._children: dict[int, tuple[int, socket.socket]] = {}
+
+    def serve(self) -> None:
+        """Fork on order."""
+        self._events.register(self._door, selectors.EVENT_READ, self._order)
+        self._events.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
+        print("ready", flush=True)
+        while True:
+            for key, _ in self._events.select():
+                if key.data is None:
+                    return self._end()
+                key.data()
+
+    def _order(self) -> None:
+        asker, _ = self._door.accept()
+        data, files, _, _ = socket.recv_fds(asker, LARGEST, 3)
+        child = os.fork()
+        if not child:
+            self._events.close()
+            self._door.close()
+            for other, (watch, waiting) in self._children.items():
+                del other
+                os.close(watch)
+                waiting.close()
+            asker.close()
+            _live(files, **json.loads(data))
+        for file in files:
+            os.close(file)
+        watch = os.pidfd_open(child)
+        self._children[child] = watch, asker
+        self._events.register(watch, selectors.EVENT_READ, lambda: self._ended(child))
+        asker.send(b"%d" % child)
+
+    def _ended(self, child: int) -> None:
+        watch, asker = self._children.pop(child)
+        self._events.unregister(watch)
+        os.close(watch)
+        _, status = os.waitpid(child, 0)
+        with contextlib.suppress(OSError):  # who asked may have ended before
+            asker.send(b"%d" % os.waitstatus_to_exitcode(status))
+        asker.close()
+
+    def _end(self) -> None:
+        for child in self._children:
+            os.kill(child, signal.SIGKILL)
+
+
+def _live(files: list[int], module: str, argv: list[str], environment: dict[str, str], mutant: str) -> NoReturn:
+    status = 1
+    try:
+        os.setsid()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        os.environ.update(environment)
+        sys.argv = [module, *argv]
+        # The files of this process have what the parent had read and not written yet.
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        from tests.faults.cluster.child import begin
+
+        begin(argv, mutant)
+        status = importlib.import_module(module).main(argv) or 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def main(path: str) -> None:
+    """Import, then serve."""
+    for name in MODULES:
+        importlib.import_module(name)
+    from zcloud.api.answers import load_handlers
+    from zcloud.api.node import load_everything
+
+    load_everything()
+    load_handlers()
+    importlib.import_module("tests.faults.cluster.child")
+    gc.collect()
+    gc.freeze()
+    Nursery(path).serve()
+
+
+def order(
+    path: str, files: tuple[int, int, int], module: str, argv: list[str], mutant: str = "", **environment: str
+) -> tuple[int, socket.socket]:
+    """A child's number, and the socket that will tell its status."""
+    asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    asking.connect(path)
+    told: dict[str, Any] = {"module": module, "argv": argv, "environment": environment, "mutant": mutant}
+    socket.send_fds(asking, [json.dumps(told).encode()], list(files))
+    return int(asking.recv(64)), asking
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
