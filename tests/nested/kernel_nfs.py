@@ -34,7 +34,8 @@ def test_a_kernels_client_and_a_users_share_a_storage(tmp_path: Path) -> None:
         # What one host has written, the other one boots from.
         for vm in (first, second):
             site.done("StopVmInstance", uuid=vm.uuid, type="cold")
-        site.done("StartVmInstance", uuid=first.uuid, host_uuid=nested.uuid)
+        site.done("ChangeHostState", uuid=site.machines[0].uuid, state_event="disable")
+        site.done("StartVmInstance", uuid=first.uuid)
         assert nested.ssh("virsh list --name").stdout.split() == [first.uuid]
         site.done("StopVmInstance", uuid=first.uuid, type="cold")
         for vm in (first, second):
