@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from agents.runtime.journal import Journal
@@ -11,8 +10,7 @@ from projections.projector import Projector
 from tests.faults.harness.mutants import Patch, forgetful, patched
 from zcloud.domain.compute import machine
 from zcloud.kernel.adoption import Adoption
-from zcloud.kernel.leases import NotOwner, SharedLeases, partition_of
-from zcloud.kernel.store import batch, postgres
+from zcloud.kernel.store import batch
 
 
 def _stay(self: Projector, connection: Any, stretch: Any, views: Any) -> None:
@@ -39,25 +37,9 @@ def _no_request(self: Any, index: int, append: Any) -> None:
 _take = batch.Batch._take
 
 
-def _first_lease(self: SharedLeases, key: str) -> Any:
-    """As it was when this node had the partition for the first time."""
-    part = partition_of(key)
-    epoch = self.epoch_of(part)
-    if epoch is None:
-        raise NotOwner(key)
-    return part, self.__dict__.setdefault("_first", {}).setdefault(part, epoch)
-
-
-@contextlib.contextmanager
-def _old_leases() -> Iterator[None]:
-    with patched(SharedLeases, "fence", _first_lease)(), patched(postgres, "_fences", lambda _batch: [])():
-        yield
-
-
 # What is to be said of each: whatever else goes wrong is not what was looked for.
 NODES: dict[str, tuple[str, Callable[[], Patch]]] = {
     "request ids are forgotten": ("I1: ", patched(batch.Batch, "_take", _no_request)),
-    "an old lease is as good as a new one": ("I5: ", _old_leases),
     "jobs of a dead node are left alone": ("I6: job ", patched(Adoption, "start", lambda self: None)),
     "rows of what is gone stay": ("I8: ", patched(Projector, "_write_rows", _stay)),
     "CPU is not given back": ("I9: ", patched(machine, "release_host", _kept)),
