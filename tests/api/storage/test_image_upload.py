@@ -72,6 +72,8 @@ def test_an_upload_in_parts(tmp_path: Path, sshd: PrivateSshd, monkeypatch: pyte
             uuid = await added(api, len(content), sha256=hashlib.sha256(content).hexdigest())
             booked = await storage_of(admin, storage.uuid)
             assert booked.total_capacity - booked.available_capacity == len(content)
+            used = round(100 * len(content) / booked.total_capacity, 2)
+            assert (booked.used_capacity_percent, booked.available_capacity_percent) == (used, 100 - used)
             assert (await refused(other, messages(uuid, content))).code == "NOT_FOUND"
             assert (await refused(Api(api.node, api.channel), messages(uuid, content))).code == "UNAUTHENTICATED"
             assert (await refused(api, iter(()))).code == "INVALID_ARGUMENT"

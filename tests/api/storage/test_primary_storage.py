@@ -97,6 +97,17 @@ def test_life(tmp_path: Path) -> None:
                 await claim(api, uuid, one.host_uuid, "d" * 32, 10 << 30)
                 storage = await get(api, uuid)
                 assert storage.available_capacity == storage.total_capacity - (10 << 30)
+                used = round(100 * (10 << 30) / storage.total_capacity, 2)
+                assert storage.used_capacity_percent == used > 0
+                assert storage.available_capacity_percent == pytest.approx(100 - used)
+                free = round(100 * storage.available_physical_capacity / storage.total_physical_capacity, 2)
+                assert storage.used_physical_capacity_percent == pytest.approx(100 - free)
+                for filter_, there in (
+                    (f"used_capacity_percent >= {used}", 1),
+                    ("totalCapacity > 0 AND availableCapacityPercent < 50", 0),
+                ):
+                    query = await api.call("QueryLocalPrimaryStorage", filter=filter_)
+                    assert len(query.inventories) == there, filter_
                 for rpc, fields in (
                     ("DetachPrimaryStorageFromCluster", {"primary_storage_uuid": uuid, "cluster_uuid": cluster}),
                     ("DeletePrimaryStorage", {"uuid": uuid}),

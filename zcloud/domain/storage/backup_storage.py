@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
+from zcloud.domain.storage.percent import percent
 from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, invalid, precondition
@@ -154,6 +155,16 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
     def available_capacity(self) -> int:
         """Bytes not taken by images."""
         return max(0, self.total_capacity - self.used)
+
+    @property
+    def used_capacity_percent(self) -> float:
+        """BS-29."""
+        return percent(self.total_capacity - self.available_capacity, self.total_capacity)
+
+    @property
+    def available_capacity_percent(self) -> float:
+        """BS-29."""
+        return percent(self.available_capacity, self.total_capacity)
 
     @property
     def used(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from zcloud.domain.storage.claimed import is_volume, share_of
+from zcloud.domain.storage.percent import percent
 from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
 from zcloud.domain.storage.status import StorageStatus
 from zcloud.kernel.aggregate import Companion
@@ -220,6 +221,21 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
     def available_physical_capacity(self) -> int:
         """Bytes that were free in them when each was measured."""
         return self._together(space.available for space in self.hosts.values())
+
+    @property
+    def used_capacity_percent(self) -> float:
+        """PS-04."""
+        return percent(self.total_capacity - self.available_capacity, self.total_capacity)
+
+    @property
+    def available_capacity_percent(self) -> float:
+        """PS-04."""
+        return percent(self.available_capacity, self.total_capacity)
+
+    @property
+    def used_physical_capacity_percent(self) -> float:
+        """PS-04."""
+        return percent(self.total_physical_capacity - self.available_physical_capacity, self.total_physical_capacity)
 
     def _together(self, sizes: Iterable[int]) -> int:
         return max(sizes, default=0) if self.shared else sum(sizes)
