@@ -155,6 +155,10 @@ class Node:
 
     async def start(self, listen: str, agents: str = "127.0.0.1:0", enrolment: str = "127.0.0.1:0") -> None:
         """Begin to serve. Addresses are host:port, port 0 for any; agents must be able to reach theirs."""
+        fronts = Fronts(self, self.fronts) if self.fronts and not listen.startswith("unix:") else None
+        if fronts is not None:
+            self.server = fronts
+            await fronts.begin()  # they get ready while the node does
         self.cloud.log.start()
         await self.cluster.start()
         await self.follower.start()
@@ -169,9 +173,8 @@ class Node:
         self.cluster.on_gone(lambda _: self.hosts.sweep())
         tls = door_of(self.tls, self.authority, self.directory)
         self.cloud.log.crowd = self._crowd
-        if self.fronts and not listen.startswith("unix:"):
-            self.server = Fronts(self, self.fronts)
-            port = await self.server.start(listen, tls)
+        if fronts is not None:
+            port = await fronts.start(listen, tls)
         else:
             self.server = Server(self)
             port = await self.server.start(listen, tls.credentials() if tls is not None else None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import msgspec
 
@@ -23,17 +21,15 @@ class Pushed:
     def __init__(self) -> None:
         self._now: Certificate | None = None
         self._new = False
-        self._came = asyncio.Event()
 
     def take(self, body: bytes) -> None:
         """There is another one."""
         self._now, self._new = msgspec.msgpack.decode(body, type=Certificate), True
-        self._came.set()
 
-    async def credentials(self) -> grpc.ServerCredentials:
-        """For listening; waits for the first one."""
-        await self._came.wait()
-        assert self._now is not None
+    def credentials(self) -> grpc.ServerCredentials | None:
+        """For listening; None where there is no certificate, for a door in clear."""
+        if self._now is None:
+            return None
         return grpc.dynamic_ssl_server_credentials(self._served(), self._fetch, self._now.clients)
 
     def _served(self) -> grpc.ServerCertificateConfiguration:

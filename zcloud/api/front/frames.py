@@ -23,8 +23,8 @@ CREDIT = 16
 OPEN, HALF, GONE = 1, 2, 3
 # Both ways: a message of a stream, and that one was taken.
 MESSAGE, TAKEN = 4, 5
-# From the node: the end of a call; nothing new is to be begun; the certificate to serve.
-END, DRAIN, CERTIFICATE = 6, 7, 10
+# From the node: the end of a call; nothing new is to be begun; the certificate to serve; the address to listen at.
+END, DRAIN, CERTIFICATE, LISTEN = 6, 7, 10, 11
 # From the front: it listens at this port, or can't for this reason.
 LISTENS, CANNOT = 8, 9
 

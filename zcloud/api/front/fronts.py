@@ -44,8 +44,8 @@ class Front:
         elif kind == frames.CANNOT:
             self.serves.set_exception(NoDoor(body.decode()))
 
-    async def start(self, address: str, certificate: bytes | None) -> int:
-        """Returns the port when it serves; raises NoDoor."""
+    async def begin(self) -> None:
+        """Start the process; it serves when it is told where."""
         ours, its = socket.socketpair()
         with its:
             await asyncio.get_running_loop().create_connection(lambda: self.calls, sock=ours)
@@ -54,13 +54,16 @@ class Front:
                 "-m",
                 "zcloud.api.front.process",
                 str(its.fileno()),
-                address,
-                "clear" if certificate is None else "secure",
                 pass_fds=(its.fileno(),),
                 start_new_session=True,  # Ctrl-C is the node's to answer
             )
+
+    async def listen(self, address: str, certificate: bytes | None) -> int:
+        """Returns the port when it serves; raises NoDoor."""
+        assert self.process is not None
         if certificate is not None:
             self.calls.send(0, frames.CERTIFICATE, certificate)
+        self.calls.send(0, frames.LISTEN, address.encode())
         ended = asyncio.ensure_future(self.gone.wait())
         await asyncio.wait({self.serves, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
@@ -100,15 +103,18 @@ class Fronts:
         """Calls that are being answered, without those that wait for something to happen."""
         return self.answers.lane.total
 
+    async def begin(self) -> None:
+        """Start the processes, which takes them a moment."""
+        self._fronts = [Front(self.answers) for _ in range(self._count)]
+        await asyncio.gather(*(front.begin() for front in self._fronts))
+
     async def start(self, address: str, tls: TlsDoor | None = None) -> int:
         """All of them listen; gives the port. Raises NoDoor, BadCertificate."""
         address, self._holder = await _held(address)
         self._tls = tls
         if tls is not None:
             self._certificate = _packed(tls)
-        self._fronts = [Front(self.answers) for _ in range(self._count)]
-        started = (front.start(address, self._certificate) for front in self._fronts)
-        port, *_ = await asyncio.gather(*started)
+        port, *_ = await asyncio.gather(*(front.listen(address, self._certificate) for front in self._fronts))
         create = asyncio.get_running_loop().create_task
         self._keepers = [create(self._keep(n, address), name=f"front-{n}") for n in range(self._count)]
         if tls is not None:
@@ -124,8 +130,9 @@ class Fronts:
             log.error("the process that listens at %s ended with %d; starting it again", address, status)
             await asyncio.sleep(AGAIN_SECONDS)
             again = self._fronts[number] = Front(self.answers)
+            await again.begin()
             try:
-                await again.start(address, self._certificate)
+                await again.listen(address, self._certificate)
             except NoDoor as error:
                 log.error("%s", error)
 

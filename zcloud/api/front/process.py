@@ -1,6 +1,6 @@
-"""A front: python -m zcloud.api.front.process FD HOST:PORT. Speaks gRPC, and hands calls on to its node as they are.
+"""A front: python -m zcloud.api.front.process FD. Speaks gRPC, and hands calls on to its node as they are.
 
-FD is the number of the open socket to the node. It ends when the node does.
+FD is the number of the open socket to the node, which says where to listen. It ends when the node does.
 """
 
 from __future__ import annotations
@@ -54,12 +54,15 @@ class Front(Link):
         self._last = 0
         self._loop = asyncio.get_running_loop()
         self.certificates = Pushed()
+        self.address: asyncio.Future[str] = self._loop.create_future()
         self.draining = asyncio.Event()
         self.gone = asyncio.Event()
 
     def taken(self, number: int, kind: int, body: bytes) -> None:
         if kind == frames.DRAIN:
             self.draining.set()
+        elif kind == frames.LISTEN:
+            self.address.set_result(body.decode())
         elif kind == frames.CERTIFICATE:
             self.certificates.take(body)
         elif (call := self._calls.get(number)) is None:
@@ -162,7 +165,7 @@ async def _closed(end: bytes, context: grpc.aio.ServicerContext) -> bytes:
     return data
 
 
-async def serve(descriptor: int, address: str, *, secure: bool) -> int:
+async def serve(descriptor: int) -> int:
     """Until the node says so or is gone."""
     loop = asyncio.get_running_loop()
     _, front = await loop.create_connection(Front, sock=socket.socket(fileno=descriptor))
@@ -172,16 +175,18 @@ async def serve(descriptor: int, address: str, *, secure: bool) -> int:
         if of_the_api(rpc)
     }
     door = GrpcDoor(methods, service_names(of_the_api), share=True)
-    credentials = await front.certificates.credentials() if secure else None
+    memory.settle()
+    ends = [asyncio.ensure_future(event.wait()) for event in (front.draining, front.gone)]
+    await asyncio.wait([front.address, *ends], return_when=asyncio.FIRST_COMPLETED)
+    if not front.address.done():
+        return 0
     try:
-        port = await door.start(address, credentials)
+        port = await door.start(front.address.result(), front.certificates.credentials())
     except NoDoor as error:
         front.send(0, frames.CANNOT, str(error).encode())
         await front.gone.wait()
         return 1
     front.send(0, frames.LISTENS, str(port).encode())
-    memory.settle()
-    ends = [asyncio.ensure_future(event.wait()) for event in (front.draining, front.gone)]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     await door.stop(GONE_SECONDS if front.gone.is_set() else GRACE_SECONDS)
     front.transport.close()
@@ -191,12 +196,11 @@ async def serve(descriptor: int, address: str, *, secure: bool) -> int:
 def main(argv: list[str]) -> int:
     """Serve."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    descriptor, address, secure = argv
     try:
         import uvloop as loops
     except ImportError:
         loops = asyncio  # type: ignore[misc]
-    return loops.run(serve(int(descriptor), address, secure=secure == "secure"))
+    return loops.run(serve(int(argv[0])))
 
 
 if __name__ == "__main__":
