@@ -105,7 +105,8 @@ def invalid(field: str, value: object, right: str, reason: Reason = Reason.INVAL
 
 
 def not_found(kind: str, uuid: str) -> Refused:
-    """There is no such resource, or the caller may not know of it."""
+    """There is no such resource, or the caller may not know of it. kind: empty where any would have done."""
+    kind = kind or "resource"
     return Refused(
         Code.NOT_FOUND, Reason.RESOURCE_NOT_FOUND, f"there is no {kind} {uuid}", resource=(kind, uuid), kind=kind
     )

@@ -94,6 +94,7 @@ def test_the_nearest_value_wins(tmp_path: Path) -> None:
             wrong = await refused(api.call("UpdateResourceConfig", **fields))
             assert (wrong.code, wrong.fields) == ("INVALID_ARGUMENT", [field])
         absent = await refused(api.call("UpdateResourceConfig", **POLICY, resource_uuid="f" * 32, value="Direct"))
+        assert absent.message == f"there is no resource {'f' * 32}"
         assert absent.code == "NOT_FOUND"
 
         async def cpus() -> int:

@@ -23,7 +23,7 @@ async def own(call: Call, unit: Unit, uuid: str, cls: type[Resource] = Resource)
     """What the caller may mark: everything for the admin, else what is its own."""
     found = await unit.find(cls, uuid)
     if found is None or found.kind in UNTAGGABLE:
-        raise not_found(cls.kind or "resource", uuid)
+        raise not_found(cls.kind, uuid)
     access.must_own(call.actor, found, cls.kind or "resource")
     return found
 
