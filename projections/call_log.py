@@ -1,46 +1,73 @@
-"""The log of calls: a file beside the event log, asked by the query language. Append-only, but for what is too old."""
+"""The log of calls, asked by the query language: beside the event log, of all nodes one where they share a store.
+
+Append-only, but for what is too old.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Engine, MetaData, create_engine, delete, event, func, inspect, select
+from sqlalchemy import Connection, Engine, MetaData, Table, delete, func, inspect, select, text
+from sqlalchemy.schema import CreateColumn
 
+from projections.engine import open_engine, reading
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
+from zcloud.kernel.errors import Refused
 
+T = TypeVar("T")
 KIND = "operation_log"
+SCHEMA = "zcloud_calls"
+FILE = "calls.db"
+# Of each process that has it open.
+CONNECTIONS = 4
 # The rows that one statement removes.
 CHUNK = 5_000
 _USED = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
+# Rows that are looked at for what one takes, and what each index takes for one: a uuid and where its row is.
+SAMPLE = 10_000
+INDEX_BYTES = 60
 
 
 class CallLog:
     """Who removes old calls says so in the log itself."""
 
-    def __init__(self, directory: Path, message_type: type[Message]) -> None:
-        self.engine: Engine = create_engine(f"sqlite:///{directory / 'calls.db'}")
-        event.listen(self.engine, "connect", _tune)
+    def __init__(self, directory: Path, message_type: type[Message], address: str = "") -> None:
+        """address: postgresql://… when it lies there, and not in a file in the directory."""
+        self.engine: Engine = open_engine(
+            directory, address, SCHEMA, file=FILE, connections=CONNECTIONS, what="the log of calls"
+        )
+        self._readers = reading(self.engine)
         self.model = ReadModel(message_type, indexes=("create_date", "session_uuid"), metadata=MetaData(), kind=KIND)
         self.models = ReadModels([self.model])
 
     def prepare(self) -> None:
-        """Make the tables."""
+        """Make the tables, and what those of an earlier version lack: calls from before have nothing there."""
         with self.engine.begin() as connection:
-            if inspect(connection).has_table(self.model.table.name):
-                have = {column["name"] for column in inspect(connection).get_columns(self.model.table.name)}
-                if have != {column.name for column in self.model.table.columns}:
-                    old = f"{self.model.table.name}_until_{len(have)}"
-                    raise RuntimeError(f"calls.db is of another version; move it away to begin a new one ({old})")
+            if connection.dialect.name == "postgresql":  # of nodes that start together one makes them
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": SCHEMA})
+            for table in (*self.model.tables, self.model.shares):
+                if inspect(connection).has_table(table.name):
+                    _extend(connection, table)
             self.model.create(connection)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the store."""
         self.engine.dispose()
+
+    def read(self, ask: Callable[[Connection], T]) -> T:
+        """What is asked of it; again when a connection that was idle turns out to be lost."""
+        try:
+            with self._readers.connect() as connection:
+                return ask(connection)
+        except Refused:
+            with self._readers.connect() as connection:
+                return ask(connection)
 
     def write(self, calls: Iterable[tuple[Message, str]]) -> None:
         """Records and whose they are; one that is there already is the same."""
@@ -51,7 +78,7 @@ class CallLog:
     def remove(self, before: int, keep: int, size: int = 0) -> int:
         """Remove what is older than a time, all but the newest `keep`, and what is more than a size in bytes.
 
-        Gives how many. What was removed leaves room in the file for what is to come. size: 0 for any.
+        Gives how many. What was removed leaves room for what is to come. size: 0 for any.
         """
         table = self.model.table
         removed = 0
@@ -60,8 +87,8 @@ class CallLog:
             old = connection.execute(
                 select(func.count()).select_from(table).where(table.c.create_date < before)
             ).scalar_one()
-            used = connection.exec_driver_sql(_USED).scalar_one()
-            if size and used > size:
+            used = self._used(connection, total) if size else 0
+            if used > size:
                 keep = min(keep, total * size // used)
             left = max(old, total - keep, 0)
             while left > 0:
@@ -70,9 +97,24 @@ class CallLog:
                 left -= CHUNK
         return removed
 
+    def _used(self, connection: Connection, total: int) -> int:
+        """Bytes that the rows take, without the room that others left behind."""
+        if connection.dialect.name != "postgresql":
+            return int(connection.exec_driver_sql(_USED).scalar_one())
+        # What the table takes on the disk never shrinks by itself: by that it would be emptied.
+        table = self.model.table
+        share = min(100.0, 100.0 * SAMPLE / max(total, 1))
+        each = f"SELECT avg(pg_column_size(t.*)) FROM {table.name} AS t TABLESAMPLE SYSTEM ({share})"  # noqa: S608
+        row = connection.exec_driver_sql(each).scalar_one()
+        return int(total * (float(row) + INDEX_BYTES * (len(table.indexes) + 1))) if row is not None else 0
 
-def _tune(connection: object, _: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+
+def _extend(connection: Connection, table: Table) -> None:
+    name = connection.dialect.identifier_preparer.format_table(table)
+    have = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in have:
+            lacks = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {lacks}")
+    for index in table.indexes:
+        index.create(connection, checkfirst=True)

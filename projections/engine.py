@@ -6,6 +6,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DisconnectionError
 from zcloud.kernel.log import unavailable
 
 SCHEMA = "zcloud_views"
+FILE = "views.db"
 CONNECTIONS = 16
 # A query that takes longer is not answered; writing a large batch may take a while.
 STATEMENT_SECONDS = 30.0
@@ -23,19 +25,27 @@ STATEMENT_SECONDS = 30.0
 IDLE_SECONDS = 1.0
 
 
-def open_engine(directory: Path, address: str = "", schema: str = SCHEMA) -> Engine:
-    """The engine for an address (postgresql://…) and a schema in it; without one, SQLite in the directory.
+def open_engine(
+    directory: Path,
+    address: str = "",
+    schema: str = SCHEMA,
+    *,
+    file: str = FILE,
+    connections: int = CONNECTIONS,
+    what: str = "the read models",
+) -> Engine:
+    """The engine for an address (postgresql://…) and a schema in it; without one, a file of SQLite in the directory.
 
-    A store that is away is a refusal (UNAVAILABLE) wherever it is met, not a fault.
+    A store that is away is a refusal (UNAVAILABLE) wherever it is met, not a fault. what: is said to be away then.
     """
-    engine = _postgresql(address, schema) if address else create_engine(f"sqlite:///{directory / 'views.db'}")
+    engine = _postgresql(address, schema, connections) if address else create_engine(f"sqlite:///{directory / file}")
     if not address:
         event.listen(engine, "connect", _tune)
-    event.listen(engine, "handle_error", _refuse)
+    event.listen(engine, "handle_error", partial(_refuse, what))
     return engine
 
 
-def _postgresql(address: str, schema: str) -> Engine:
+def _postgresql(address: str, schema: str, connections: int) -> Engine:
     import psycopg
 
     from zcloud.kernel.store.arrays import register
@@ -57,8 +67,8 @@ def _postgresql(address: str, schema: str) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
-        pool_size=CONNECTIONS // 2,
-        max_overflow=CONNECTIONS - CONNECTIONS // 2,
+        pool_size=connections // 2,
+        max_overflow=connections - connections // 2,
         pool_timeout=5,
     )
     event.listen(engine, "checkin", _put_back)
@@ -125,10 +135,10 @@ def _tune(connection: Any, _: object) -> None:
     cursor.close()
 
 
-def _refuse(context: ExceptionContext) -> None:
+def _refuse(what: str, context: ExceptionContext) -> None:
     error = context.original_exception
     if _away(error):
-        raise unavailable(f"the read models can't be reached: {str(error).strip()}") from error
+        raise unavailable(f"{what} can't be reached: {str(error).strip()}") from error
 
 
 def _away(error: BaseException) -> bool:

@@ -54,8 +54,8 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
     said: str = ""
 
 
-def complete(told: Told) -> tuple[OperationLog, str]:
-    """The record, and the account that it belongs to."""
+def complete(told: Told, node: str = "") -> tuple[OperationLog, str]:
+    """The record, and the account that it belongs to. node: the name of that which took the call."""
     made = OperationLog(
         uuid=told.uuid,
         name=told.rpc,
@@ -73,6 +73,7 @@ def complete(told: Told) -> tuple[OperationLog, str]:
         validate_only=told.validate_only,
         request=told.said,
         events=told.events,
+        management_node_name=node,
     )
     made.create_date.FromMicroseconds(told.began)
     made.finish_date.FromMicroseconds(told.ended)

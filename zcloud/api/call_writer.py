@@ -12,7 +12,10 @@ from pathlib import Path
 import msgspec
 
 from projections.call_log import CallLog
+from projections.call_log_import import take_over
 from zcloud.api.call_record import Told, complete
+from zcloud.kernel.errors import Refused
+from zcloud.kernel.log import unavailable
 
 log = logging.getLogger(__name__)
 # Calls that wait to be written; beyond that they are counted only.
@@ -20,6 +23,9 @@ WAITING = 20_000
 BATCH = 1_000
 GATHER_SECONDS = 0.5
 END_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+# How the process that writes begins a line that says that the store is away.
+AWAY = "away "
 
 
 class CallWriter(ABC):
@@ -33,11 +39,12 @@ class CallWriter(ABC):
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._flushing: list[tuple[int, asyncio.Future[None]]] = []
+        self._away = False
         self._task: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def _write(self, batch: list[Told]) -> None:
-        """Returns when they are in the file."""
+        """Returns when they are in the log. Raises Refused while its store is away: they are given again."""
 
     async def start(self) -> None:
         """Begin to write."""
@@ -54,7 +61,7 @@ class CallWriter(ABC):
             self._wake.set()
 
     async def flush(self) -> None:
-        """Returns when everything that was added before is in the file."""
+        """Returns when everything that was added before is in the log, or its store turns out to be away."""
         if self._written < self._added:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._flushing.append((self._added, done))
@@ -67,29 +74,44 @@ class CallWriter(ABC):
             await self.flush()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            if self._waiting:
+                log.error("%d calls could not be kept", len(self._waiting))
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             # Answering calls comes first: those of a moment are written together.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GATHER_SECONDS):
-                    await self._hurry.wait()
-            self._hurry.clear()
+            await self._pause(GATHER_SECONDS)
             self._wake.clear()
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                batch = self._waiting[:BATCH]
                 try:
                     await self._write(batch)
+                    self._away = False
+                except Refused as refused:
+                    if not self._away:
+                        log.warning("calls wait to be kept: %s", refused.message)
+                    self._away = True
+                    self._tell(self._added)  # whoever waits reads what there is, or hears that it is away
+                    await self._pause(RETRY_SECONDS)
+                    continue
                 except Exception:
                     log.exception("%d calls could not be kept", len(batch))
                     self.lost += len(batch)
+                del self._waiting[: len(batch)]
                 self._written += len(batch)
-                self._tell()
+                self._tell(self._written)
 
-    def _tell(self) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Shorter when somebody waits."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    def _tell(self, written: int) -> None:
         for upto, done in self._flushing:
-            if upto <= self._written and not done.done():
+            if upto <= written and not done.done():
                 done.set_result(None)
         self._flushing = [f for f in self._flushing if not f[1].done()]
 
@@ -97,20 +119,28 @@ class CallWriter(ABC):
 class ThreadWriter(CallWriter):
     """In this process: for tests and small tools."""
 
-    def __init__(self, calls: CallLog) -> None:
+    def __init__(self, calls: CallLog, directory: Path, store: str, node: str) -> None:
         super().__init__()
         self._calls = calls
+        self._directory = directory
+        self._store = store
+        self._node = node
+
+    async def start(self) -> None:
+        if self._store:
+            await asyncio.to_thread(take_over, self._directory, self._calls, self._node)
+        await super().start()
 
     async def _write(self, batch: list[Told]) -> None:
-        await asyncio.to_thread(lambda: self._calls.write([complete(told) for told in batch]))
+        await asyncio.to_thread(lambda: self._calls.write([complete(told, self._node) for told in batch]))
 
 
 class ProcessWriter(CallWriter):
     """In a process of its own; one that died is started again, and gets its batch again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: str, node: str) -> None:
         super().__init__()
-        self._directory = directory
+        self._arguments = ["--data", str(directory), "--store", store, "--node", node]
         self._worker: asyncio.subprocess.Process | None = None
 
     async def _begin(self) -> asyncio.subprocess.Process:
@@ -118,7 +148,7 @@ class ProcessWriter(CallWriter):
             sys.executable,
             "-m",
             "zcloud.api.call_worker",
-            str(self._directory),
+            *self._arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the node's to answer
@@ -133,7 +163,9 @@ class ProcessWriter(CallWriter):
             with contextlib.suppress(ConnectionError):
                 worker.stdin.write(len(data).to_bytes(4, "big") + data)
                 await worker.stdin.drain()
-            if line := await worker.stdout.readline():
+            if line := (await worker.stdout.readline()).decode(errors="replace"):
+                if line.startswith(AWAY):
+                    raise unavailable(line.removeprefix(AWAY))
                 self.lost += int(line)
                 return
             self._worker = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 from projections.call_log import CallLog
@@ -16,18 +17,25 @@ from zcloud.domain.operations.settings import size_in_bytes
 from zcloud.kernel.errors import Refused
 from zcloud.v1.operation_log_pb2 import OperationLog
 
+log = logging.getLogger(__name__)
 DAY = 86_400 * 1_000_000
 SWEEP_SECONDS = 60.0
 REMOVED = "RemoveOldOperationLogs"
+# Of several nodes that share the log, one removes what is old.
+SWEEPING = "operation log"
 
 
 class Calls:
-    """What the server's doors tell of every call. apart: written by a process of its own."""
+    """What the server's doors tell of every call. apart: written by a process of its own.
 
-    def __init__(self, node: Any, *, apart: bool = False) -> None:
+    store: postgresql://… where the log of all nodes lies, else it is in the node's directory.
+    """
+
+    def __init__(self, node: Any, store: str = "", *, apart: bool = False) -> None:
         self.node = node
-        self.log = CallLog(node.directory, OperationLog)
-        self._writer: CallWriter = ProcessWriter(node.directory) if apart else ThreadWriter(self.log)
+        self.log = CallLog(node.directory, OperationLog, store)
+        where = node.directory, store, node.cluster.name
+        self._writer: CallWriter = ProcessWriter(*where) if apart else ThreadWriter(self.log, *where)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -45,7 +53,7 @@ class Calls:
         self.log.close()
 
     async def flush(self) -> None:
-        """Returns when all calls that ended before are in the file."""
+        """Returns when all calls that ended here before are in the log, unless its store is away."""
         await self._writer.flush()
 
     def keep(
@@ -98,7 +106,10 @@ class Calls:
 
     async def _sweep(self) -> None:
         while True:
-            await self.remove_old()
+            try:
+                await self.remove_old()
+            except Refused as refused:
+                log.warning("old calls are removed later: %s", refused.message)
             await self.node.cloud.clock.sleep(SWEEP_SECONDS)
 
     async def remove_old(self) -> int:
@@ -108,7 +119,9 @@ class Calls:
         keep = int(await current(cloud, "operationLog", "retention.records"))
         size = size_in_bytes(await current(cloud, "operationLog", "retention.size"))
         now = cloud.clock.now()
-        removed = await asyncio.to_thread(self.log.remove, now - days * DAY, keep, size)
+        removed = 0
+        if cloud.leases.owns(SWEEPING):
+            removed = await asyncio.to_thread(self.log.remove, now - days * DAY, keep, size)
         lost, self._writer.lost = self._writer.lost, 0
         if removed or lost:
             said = json.dumps({"removed": removed, "lost": lost, "days": days, "records": keep, "size": size})

@@ -114,7 +114,7 @@ class Node:
         self.past = Past(self.recorder, self.models, self.engine, self.follower.reached)
         self.cloud.snapshots = SnapshotsIn(self.readers)
         self.history = History(self.recorder)
-        self.calls = Calls(self, apart=follow_apart)
+        self.calls = Calls(self, store, apart=follow_apart)
         self.proof = Proof(self, store)
         self.growth = Growth(self.cloud.log)
         self.webhooks = Webhooks(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.api.compute.ground import Ground, on_ground
 from tests.api.operations.test_jobs import slow
-from tests.support.cloud import Api, ApiError, running_node
+from tests.support.cloud import Api, ApiError
 
 
 async def calls(api: Api, **asked: Any) -> Any:
@@ -98,23 +97,3 @@ def test_all_that_was_done_about_a_host_and_about_a_vm(tmp_path: Path) -> None:
         assert {c.name for c in (await calls(bob, about_uuid=vm)).inventories} == set()
 
     on_ground(tmp_path, body)
-
-
-def test_the_log_of_calls_stays_below_a_size(tmp_path: Path) -> None:
-    """LOG-07"""
-
-    async def go() -> None:
-        async with running_node(tmp_path) as api:
-            for n in range(60):
-                await api.call("CreateZone", name=f"z{n}", description="x" * 2000)
-            await calls(api)
-            assert await api.node.calls.remove_old() == 0
-            await api.call("UpdateGlobalConfig", category="operationLog", name="retention.size", value="200K")
-            assert await api.node.calls.remove_old() > 10
-            left = (await calls(api, filter="name = CreateZone", page_size=100)).inventories
-            assert 0 < len(left) < 60
-            assert '"z59"' in left[0].request  # the newest stay
-            (said,) = (await calls(api, filter="name = RemoveOldOperationLogs")).inventories
-            assert '"size": 204800' in said.request
-
-    asyncio.run(go())

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from sqlalchemy import Connection
 
 from projections.query.errors import QueryError
 from projections.query.query import Page, run
@@ -33,13 +34,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 async def _page(call: Call, **asked: Any) -> Page:
     log = call.node.calls.log
 
-    def read() -> Page:
-        with log.engine.connect() as connection:
-            now = call.node.cloud.clock.now()
-            return run(connection, log.model, log.models, viewer=call.viewer, now=now, **asked)
+    def read(connection: Connection) -> Page:
+        now = call.node.cloud.clock.now()
+        return run(connection, log.model, log.models, viewer=call.viewer, now=now, **asked)
 
     try:
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(log.read, read)
     except QueryError as error:
         raise refusal_of(error) from error
 
