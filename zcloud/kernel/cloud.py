@@ -141,6 +141,8 @@ class Cloud:
         self._unwritten.update(dict.fromkeys(streams, written))
 
         def done(_: object) -> None:
+            if not written.cancelled():
+                written.exception()  # taken, also where whoever decided is gone: nobody else is to be told
             for stream in streams:
                 if self._unwritten.get(stream) is written:
                     del self._unwritten[stream]
@@ -278,18 +280,9 @@ class Cloud:
 
 async def _outcome(written: asyncio.Future[list[Record]]) -> list[Record]:
     """What came of an append. Who is cancelled meanwhile goes only when that is known: it happens all the same."""
-    # As asyncio.shield, at a third of its cost: it is the future of many, and only this wait may be cancelled.
-    waiting = written.get_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiting.done():
-            waiting.set_result(None)
-
-    written.add_done_callback(wake)
     try:
-        await waiting
+        return await asyncio.shield(written)
     except asyncio.CancelledError:
         if not written.done():
             await asyncio.wait([written])
         raise
-    return written.result()
