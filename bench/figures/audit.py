@@ -12,8 +12,9 @@ from pathlib import Path
 from bench.figure import Figure, Size, measure
 from tests.kernel.proof.logs import STORE, log_with_checkpoints, records
 from zcloud.kernel.proof.notary import follow
+from zcloud.kernel.proof.proof import Proof
 from zcloud.kernel.proof.raw import open_raw
-from zcloud.kernel.proof.verify import Proof, verify
+from zcloud.kernel.proof.verify import verify
 from zcloud.kernel.store.sqlite import SqliteRecorder
 
 ROUNDS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,24 @@ def test_a_unit_that_is_given_up_leaves_the_rest_whole(tmp_path: Path) -> None:
             assert live.items == items
 
     asyncio.run(go())
+
+
+def test_what_came_of_a_given_up_unit_is_nobodys_error(tmp_path: Path) -> None:
+    """Its caller is gone and it was not written: asyncio does not tell operators of an exception that nobody took."""
+
+    complaints: list[Any] = []
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        async with running(tmp_path) as kernel:
+            uuid = await kernel.create()
+            await kernel.fill(uuid, "first", answer=lambda unit, _: request("r"))
+            going = asyncio.create_task(kernel.fill(uuid, "again", answer=lambda unit, _: request("r")))
+            await asyncio.sleep(0)
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+            assert await kernel.items(uuid) == ("first",)
+
+    asyncio.run(go())
+    gc.collect()
+    assert complaints == []

@@ -60,11 +60,9 @@ class Proof:
                 if head - self._at > FEW and not last:
                     await self._apart()
                 else:
-                    now = self.node.cloud.clock.now()
-                    rest = 0.0 if last else REST_SECONDS
-                    await asyncio.to_thread(
-                        follow, self.node.directory, self._store, self._name, now, 5_000 if last else SLICE, rest
-                    )
+                    where = self.node.directory, self._store, self._name, self.node.cloud.clock.now()
+                    pace = (5_000, 0.0) if last else (SLICE, REST_SECONDS)
+                    await asyncio.to_thread(follow, *where, *pace, self.node.cluster.name)
                 self._at, self.broken = head, ""
             except Broken as error:
                 self.broken = str(error)
@@ -78,6 +76,7 @@ class Proof:
             "-m",
             "zcloud.kernel.proof.worker",
             *("--data", str(self.node.directory), "--store", self._store, "--name", self._name),
+            *("--node", self.node.cluster.name),
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )

@@ -13,8 +13,10 @@ from zcloud.cli import store
 from zcloud.cli.errors import FAILED, OK, CliError
 from zcloud.kernel.proof.checkpoint import BadCheckpoint
 from zcloud.kernel.proof.export import export, opened, verify_file
+from zcloud.kernel.proof.proof import Proof
 from zcloud.kernel.proof.raw import Raw, open_raw
-from zcloud.kernel.proof.verify import Proof, Report, verify
+from zcloud.kernel.proof.shared import SharedCheckpoints, Signed
+from zcloud.kernel.proof.verify import Report, verify
 
 _SAYS = {
     "altered": "was altered",
@@ -56,7 +58,7 @@ def _verify(options: argparse.Namespace) -> int:
         store.checked(options)
         raw = _raw(options)
         try:
-            proof = Proof.of(options.data, options.checkpoints, options.key)
+            proof = Proof.of(options.data, options.checkpoints, options.key, _shared(options))
             report = verify(raw, proof, partial(open_raw, options.data, options.store), options.jobs)
         finally:
             raw.close()
@@ -69,13 +71,16 @@ def _tell(report: Report, seconds: float) -> int:
     for found in report.findings:
         print(f"WRONG: record {found.position} {_SAYS[found.kind]}: {found.text}")
         print(f"       everything up to record {found.after} is as it was signed")
+    for text in report.wrong:
+        print(f"WRONG: {text}")
     if not report.good:
         return FAILED
     if not report.checkpoints:
         print("nothing is signed yet: there is nothing to verify")
         return FAILED
     speed = f"{report.verified / seconds:,.0f} records/s" if seconds > 0 else ""
-    print(f"records 1 to {report.verified} are what was signed, by {report.checkpoints} checkpoints ({speed})")
+    by = f"{report.checkpoints} checkpoints" + (f" of {report.nodes} nodes" if report.nodes > 1 else "")
+    print(f"records 1 to {report.verified} are what was signed, by {by} ({speed})")
     return OK
 
 
@@ -88,7 +93,7 @@ def _export(options: argparse.Namespace) -> int:
         found.close()
     raw = _raw(options)
     try:
-        proof = Proof.of(options.data)
+        proof = Proof.of(options.data, shared=_shared(options))
         with opened(options.file, "xb") as file:
             number = export(raw, proof.signed, proof.chain, file, after, until)
     finally:
@@ -98,6 +103,22 @@ def _export(options: argparse.Namespace) -> int:
     if not signed or signed[-1] < until:
         print(f"note: what comes after record {signed[-1] if signed else after} is not signed", file=sys.stderr)
     return OK
+
+
+def _shared(options: argparse.Namespace) -> list[Signed]:
+    """Of all nodes that share the store."""
+    if not options.store:
+        return []
+    try:
+        shared = SharedCheckpoints(options.store)
+        try:
+            return shared.all()
+        finally:
+            shared.close()
+    except BadCheckpoint:
+        raise
+    except Exception as error:
+        raise CliError(f"the checkpoints in the store can't be read: {error}") from None
 
 
 def _raw(options: argparse.Namespace) -> Raw:

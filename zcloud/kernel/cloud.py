@@ -141,6 +141,8 @@ class Cloud:
         self._unwritten.update(dict.fromkeys(streams, written))
 
         def done(_: object) -> None:
+            if not written.cancelled():
+                written.exception()  # taken, also where whoever decided is gone: nobody else is to be told
             for stream in streams:
                 if self._unwritten.get(stream) is written:
                     del self._unwritten[stream]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.api.stores.conftest import Cloud
+from tests.api.stores.test_nodes import two
+from tests.support.postgres import PostgresCluster
 from zcloud.api import proof as api_proof
 from zcloud.cli.main import main
 
@@ -145,3 +148,53 @@ def test_check_names_what_differs_and_rebuild_puts_it_right(place: Any, capsys: 
     assert "3 rows differ" in text_said
     assert said(capsys, "rebuild", *options)[0] == 0
     assert said(capsys, "check", *options)[0] == 0
+
+
+def test_any_node_proves_what_all_have_signed(postgres: PostgresCluster, tmp_path: Path, capsys: Any) -> None:
+    """Also what one signed whose disk is gone, and from where no node is (MN-02)."""
+    address = postgres.database()
+    a, b, nowhere = (["--store", address, "--data", str(tmp_path / name)] for name in ("a", "b", "nowhere"))
+
+    def checkpoints(statement: str = "SELECT node FROM checkpoints", *, allowed: bool = False) -> list[str]:
+        with psycopg.connect(address, options="-c search_path=zcloud") as connection:
+            if allowed:
+                connection.execute("SET session_replication_role = replica")
+            found = connection.execute(statement.encode())
+            return [row[0] for row in found] if found.description else []
+
+    async def run() -> tuple[str, str]:
+        async with two(tmp_path, address) as (one, other):
+            for api in (one, other):
+                await api.call("CreateZone", name="z")
+                await api.node.cloud.log.newest()
+                await api.node.proof.follow()
+            names = one.node.cluster.name, other.node.cluster.name
+            assert sorted(checkpoints()) == sorted(names)
+            # What could not be put there is, at the next one.
+            checkpoints("TRUNCATE checkpoints", allowed=True)
+            await one.call("UpdateZone", uuid=(await one.call("QueryZone")).inventories[0].uuid, name="renamed")
+            await one.node.proof.follow()
+            assert checkpoints() == [names[0]] * 2
+            return names
+
+    names = asyncio.run(run())
+    assert set(checkpoints()) == set(names)
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        checkpoints("DELETE FROM checkpoints")
+    for place in (a, b, nowhere):
+        status, text_said = said(capsys, "audit", "verify", *place)
+        assert status == 0, text_said
+        assert "checkpoints of 2 nodes" in text_said
+    shutil.rmtree(tmp_path / "b")
+    assert "checkpoints of 2 nodes" in said(capsys, "audit", "verify", *a)[1]
+    evidence = tmp_path / "evidence.jsonl"
+    assert said(capsys, "audit", "export", str(evidence), *nowhere)[0] == 0
+    assert said(capsys, "audit", "verify", "--file", str(evidence))[0] == 0
+    change((tmp_path, ["--store", address]), "UPDATE events SET reason='it was not me' WHERE position=12")
+    assert "record 12 was altered" in said(capsys, "audit", "verify", *a)[1]
+    status, text_said = said(capsys, "audit", "verify", *nowhere)
+    assert status == 1
+    assert f"what node {names[1]} signed" in text_said
+    first = f"SELECT min(position) FROM checkpoints WHERE node = '{names[1]}'"
+    checkpoints(f"DELETE FROM checkpoints WHERE node = '{names[1]}' AND position = ({first})", allowed=True)
+    assert f"WRONG: node {names[1]}: the checkpoint before that at" in said(capsys, "audit", "verify", *a)[1]

@@ -11,8 +11,8 @@ from typing import Any
 
 from projections.engine import open_engine
 from projections.offline import compare
-from tests.faults.cluster.child import NOTES
 from tests.faults.cluster.nodes import Nodes
+from tests.faults.cluster.owners import Owners
 from tests.faults.harness import books
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.hosts import Servers
@@ -34,9 +34,11 @@ class Account:
         self.wrong: list[str] = []
         # Request id -> the call that it was of.
         self.requests: dict[str, str] = {}
+        self.owners = Owners(nodes)
         self._recorder = PostgresRecorder(nodes.store)
 
     def close(self) -> None:
+        self.owners.close()
         self._recorder.close()
 
     async def read(self) -> None:
@@ -93,7 +95,7 @@ class Account:
             if not found or self.wrong:
                 break
             await asyncio.sleep(0.1)
-        return [*self.wrong, *found, *self._answered(answers), *self._epochs(), *await self._shown()]
+        return [*self.wrong, *found, *self._answered(answers), *await self._shown()]
 
     def _answered(self, answers: dict[str, Any]) -> Iterator[str]:
         """I1: what was answered is in the log, once."""
@@ -102,18 +104,6 @@ class Account:
                 yield f"I1: request {key} was answered with {answer}, and is not in the log"
             if answer.job_uuid and answer.job_uuid not in self.lake.fold.views:
                 yield f"I1: job {answer.job_uuid} of request {key} is not in the log"
-
-    def _epochs(self) -> Iterator[str]:
-        """I5: what is decided about a partition is decided by one lease after the other."""
-        notes: list[tuple[int, ...]] = []
-        for name in self.nodes.names:
-            text = (self.nodes.base / name / NOTES).read_text()
-            notes += [tuple(map(int, line.split())) for line in text.splitlines() if line.count(" ") == 2]
-        newest: dict[int, int] = {}
-        for position, part, epoch in sorted(notes):
-            if epoch < newest.get(part, 0):
-                yield f"I5: event {position} was decided under lease {epoch} of {part}, after {newest[part]}"
-            newest[part] = max(epoch, newest.get(part, 0))
 
     async def _shown(self) -> list[str]:
         """I8: every node shows what the log says."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.runtime.journal import Journal
 from projections.projector import Projector
-from tests.faults.harness.mutants import Patch, forgetful, patched
+from tests.faults.harness.mutants import OWNERS, Patch, forgetful, patched
 from zcloud.domain.compute import machine
 from zcloud.kernel.adoption import Adoption
 from zcloud.kernel.store import batch
@@ -44,6 +44,8 @@ NODES: dict[str, tuple[str, Callable[[], Patch]]] = {
     "rows of what is gone stay": ("I8: ", patched(Projector, "_write_rows", _stay)),
     "CPU is not given back": ("I9: ", patched(machine, "release_host", _kept)),
 }
+# What only a late decision brings to light.
+LATE: dict[str, tuple[str, Callable[[], Patch]]] = {name: ("I5: what was ", patch) for name, patch in OWNERS.items()}
 AGENTS: dict[str, tuple[str, Callable[[], Patch]]] = {
     "an agent does not remember what it did": ("I2: ", patched(Journal, "find", forgetful)),
 }

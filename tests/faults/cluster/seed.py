@@ -64,7 +64,7 @@ class Life:
         clients = [asyncio.create_task(self._client(random.Random(f"{self.seed}/{n}"), n)) for n in range(CLIENTS)]
         try:
             await self._busy(clients)
-            await asyncio.gather(*map(self._suffer, self.faults))
+            await self._harm()
         finally:
             self._over = True
             _, waiting = await asyncio.wait(clients, timeout=self.settled)
@@ -73,6 +73,7 @@ class Life:
         await asyncio.gather(*(set(clients) - waiting))
         self.wrong += ["I6: a client waits in vain"] * bool(waiting)
         wrong = await self.account.settle(self.settled)
+        self.wrong += self.account.owners.violations()
         if not wrong:
             await self.nodes.shared_out()
             wrong = [*await self.account.violations(self.answers), *await self._repeated()]
@@ -89,6 +90,9 @@ class Life:
                 break
             await asyncio.sleep(0.02)
         raise TooLittle(f"{len(self.answers)} answers, {len(self.account.effects.done)} effects")
+
+    async def _harm(self) -> None:
+        await asyncio.gather(*map(self._suffer, self.faults))
 
     async def _suffer(self, fault: Fault) -> None:
         await asyncio.sleep(fault.after)

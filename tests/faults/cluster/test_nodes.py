@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster.account import Account
-from tests.faults.cluster.mutants import AGENTS, NODES
+from tests.faults.cluster.late import Late
+from tests.faults.cluster.mutants import AGENTS, LATE, NODES
 from tests.faults.cluster.nodes import cluster
 from tests.faults.cluster.seed import Life
 from tests.faults.harness.mutants import mutated
@@ -21,15 +22,24 @@ SEEDS, PARTS = 50, 2
 EACH = SEEDS // PARTS
 # So long a mistake may leave something undone until that counts as found.
 MUTANT_SECONDS = 15.0
+LATE_SEEDS, LATE_MUTANT_SEEDS = 3, 12
 
 
-async def lives(forks: str, base: Path, store: str, seeds: range, settled: float = 60.0, mutant: str = "") -> list[str]:
+async def lives(
+    forks: str,
+    base: Path,
+    store: str,
+    seeds: range,
+    settled: float = 60.0,
+    mutant: str = "",
+    kind: type[Life] = Life,
+) -> list[str]:
     """One cluster lives through all of these; ends at the first that finds something."""
     async with cluster(forks, base, store, NAMES, mutant) as nodes:
         account = Account(nodes)
         try:
             for seed in seeds:
-                if wrong := await Life(account, seed, settled).live():
+                if wrong := await kind(account, seed, settled).live():
                     account.tell(base / "log")
                     return [f"seed {seed}: {w}" for w in wrong]
             return await account.rows()
@@ -48,6 +58,20 @@ def test_whatever_dies_or_stands_still(
         base.mkdir()
         found = asyncio.run(lives(forks, base, postgres.database(), range(begin, begin + EACH)))
         assert not found, f"{base / 'log'}\n" + "\n".join(found[:10])
+
+
+def test_a_late_decision_is_not_written(forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+    """I5: two nodes stand still one after the other between a decision and its writing, and go on too late."""
+    found = asyncio.run(lives(forks, tmp_path, postgres.database(), range(LATE_SEEDS), kind=Late))
+    assert not found, f"{tmp_path / 'log'}\n" + "\n".join(found[:10])
+
+
+@pytest.mark.parametrize("mutant", LATE)
+def test_mistakes_with_leases_are_found(mutant: str, forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+    told, _ = LATE[mutant]
+    seeds = range(LATE_MUTANT_SEEDS)
+    found = asyncio.run(lives(forks, tmp_path, postgres.database(), seeds, MUTANT_SECONDS, mutant, Late))
+    assert any(f": {told}" in f for f in found), found
 
 
 @pytest.mark.parametrize("mutant", NODES)

@@ -13,8 +13,9 @@ import pytest
 from tests.kernel.proof.logs import log_with_checkpoints
 from zcloud.kernel.proof.checkpoint import BadCheckpoint
 from zcloud.kernel.proof.export import export, opened, verify_file
+from zcloud.kernel.proof.proof import Proof
 from zcloud.kernel.proof.raw import open_raw
-from zcloud.kernel.proof.verify import Proof, Report
+from zcloud.kernel.proof.verify import Report
 
 DOCUMENT = Path(__file__).parents[3] / "docs/audit.md"
 

@@ -13,8 +13,9 @@ from tests.kernel.proof.logs import KINDS, Hands, copy, log_with_checkpoints, re
 from zcloud.kernel.proof.chain import SIZE, link
 from zcloud.kernel.proof.checkpoint import BadCheckpoint
 from zcloud.kernel.proof.notary import Broken, Notary
+from zcloud.kernel.proof.proof import Proof
 from zcloud.kernel.proof.raw import Row, open_raw
-from zcloud.kernel.proof.verify import Proof, Report, verify
+from zcloud.kernel.proof.verify import Report, verify
 from zcloud.kernel.store.sqlite import SqliteRecorder
 
 NUMBER, EVERY = 700, 100

@@ -9,6 +9,7 @@ from pathlib import Path
 from zcloud.kernel.proof.chain import GENESIS, ChainFile, Gap, link
 from zcloud.kernel.proof.checkpoint import Checkpoint, Signer
 from zcloud.kernel.proof.raw import Raw, open_raw
+from zcloud.kernel.proof.shared import SharedCheckpoints
 
 DIRECTORY = "proof"
 CHAIN = "chain"
@@ -115,10 +116,13 @@ class Notary:
         self._chain.close()
 
 
-def follow(directory: Path, address: str, store: str, now: int, slice_of: int = 5_000, rest: float = 0.0) -> int:
+def follow(
+    directory: Path, address: str, store: str, now: int, slice_of: int = 5_000, rest: float = 0.0, node: str = ""
+) -> int:
     """Bring a node's proof to the end of its log and sign there; gives how many records were new. Raises Broken.
 
     slice_of, rest: so many records at a time, and seconds between, for a process that has other things to do.
+    node: its name, by which its checkpoints stand in a store that others share.
     """
     raw = open_raw(directory, address)
     try:
@@ -128,8 +132,18 @@ def follow(directory: Path, address: str, store: str, now: int, slice_of: int = 
             while notary.extend(slice_of):
                 time.sleep(rest)
             notary.sign(now)
+            if address and notary.last is not None:
+                _publish(address, node, notary.last, directory / DIRECTORY / CHECKPOINTS)
             return notary.position - first
         finally:
             notary.close()
     finally:
         raw.close()
+
+
+def _publish(address: str, node: str, last: Checkpoint, path: Path) -> None:
+    shared = SharedCheckpoints(address)
+    try:
+        shared.publish(node, last, path)
+    finally:
+        shared.close()

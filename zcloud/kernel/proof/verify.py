@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
-from zcloud.kernel.proof import checkpoint as checkpoints
 from zcloud.kernel.proof.chain import GENESIS, ChainFile, link_all
-from zcloud.kernel.proof.checkpoint import FIRST, BadCheckpoint, Checkpoint
+from zcloud.kernel.proof.checkpoint import Checkpoint
 from zcloud.kernel.proof.locate import Finding, locate
-from zcloud.kernel.proof.notary import CHAIN, CHECKPOINTS, DIRECTORY, PUBLIC
+from zcloud.kernel.proof.proof import Proof
 from zcloud.kernel.proof.raw import Raw, Row
+from zcloud.kernel.proof.shared import Chain
 
 # What one process is given at a time, at least.
 SHARE = 50_000
@@ -31,65 +30,46 @@ class Report:
     checkpoints: int = 0
     verified: int = 0
     findings: list[Finding] = field(default_factory=list)
+    # How many nodes signed.
+    nodes: int = 1
+    # What speaks against checkpoints.
+    wrong: list[str] = field(default_factory=list)
     # What is worth knowing, and does not speak against the log.
     notes: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        """Nothing speaks against the log."""
-        return not self.findings
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What a log is held against: its own checkpoints and hashes, a copy of checkpoints, keys that are trusted."""
-
-    own: Sequence[Checkpoint]
-    copy: Sequence[Checkpoint]
-    chain: ChainFile
-
-    @classmethod
-    def of(cls, directory: Path, copy: Path | None = None, keys: Iterable[str] = ()) -> Proof:
-        """Of a node's directory. Raises BadCheckpoint, FileNotFoundError."""
-        place = directory / DIRECTORY
-        trusted = list(keys)
-        public = place / PUBLIC
-        if not trusted and public.exists():
-            trusted = public.read_text().split()
-        own = checkpoints.read(place / CHECKPOINTS)
-        checkpoints.check_all(own, trusted)
-        if own and own[0].previous != FIRST:
-            raise BadCheckpoint(f"the checkpoints before that at {own[0].position} were taken away")
-        if copy is not None and not copy.exists():
-            raise FileNotFoundError(f"there are no checkpoints at {copy}")
-        kept = checkpoints.read(copy) if copy is not None else []
-        checkpoints.check_all(kept, trusted)
-        known = {c.position: c for c in own}
-        for checkpoint in kept:
-            if own and known.get(checkpoint.position) != checkpoint:
-                raise BadCheckpoint(f"the checkpoint at {checkpoint.position} in the copy is not among the store's own")
-        return cls(own, kept, ChainFile(place / CHAIN))
-
-    @property
-    def signed(self) -> list[Checkpoint]:
-        """In order of position."""
-        found = {c.position: c for c in (*self.own, *self.copy)}
-        return [found[position] for position in sorted(found)]
+        """Nothing speaks against the log, or its checkpoints."""
+        return not self.findings and not self.wrong
 
 
 def verify(raw: Raw, proof: Proof, reopen: Callable[[], Raw] | None = None, jobs: int = 1) -> Report:
     """Check all that is signed. reopen: the same log for other processes; without it, this one does all."""
-    signed = proof.signed
-    report = Report(raw.store(), raw.head(), signed[-1].position if signed else 0, len(signed))
+    signed, others = proof.signed, proof.others
+    report = Report(raw.store(), raw.head(), signed[-1].position if signed else 0, proof.number, nodes=proof.nodes)
+    report.wrong += proof.wrong
+    report.notes += proof.notes
     report.findings += [
         Finding(c.position, "altered", f"the checkpoint is of store {c.store}, not of {report.store}", c.position)
-        for c in signed[:1]
+        for c in (*signed[:1], *(chain.checkpoints[0] for chain in others))
         if c.store != report.store
     ]
     if raw.head() and raw.tail() < 1:
         report.findings.append(Finding(raw.tail(), "inserted", "positions begin with 1", 0))
-    trusted: Marks = [(0, GENESIS), *((c.position, c.link) for c in signed)]
+    trusted = _marks(signed)
+    everything = {*trusted, *(mark for chain in others for mark in _marks(chain.checkpoints))}
+    agreed = sorted(everything)
+    together = len(dict(agreed)) == len(agreed)
+    if others and together and _first_wrong(raw, agreed, _between(proof.chain, trusted), reopen, jobs) is None:
+        # All at once, since all is well; otherwise each is heard for itself.
+        further = agreed[-1][0]
+        if further > report.covered > 0:
+            only = f"records {report.covered + 1} to {further} were signed by other nodes only"
+            report.notes.append(f"{only}, whose keys are not kept here")
+        report.covered = report.verified = further
+        return _end(report)
     report.verified = report.covered
+    _hear(raw, others, report, reopen, jobs)
     wrong = _first_wrong(raw, trusted, _between(proof.chain, trusted), reopen, jobs)
     if wrong is not None:
         start = max(mark for mark in trusted if mark[0] < wrong)
@@ -104,6 +84,25 @@ def verify(raw: Raw, proof: Proof, reopen: Callable[[], Raw] | None = None, jobs
         if found is not None:
             report.findings.append(found)
             report.verified = start[0]
+    return _end(report)
+
+
+def _marks(signed: Sequence[Checkpoint]) -> Marks:
+    return [(0, GENESIS), *((c.position, c.link) for c in signed)]
+
+
+def _hear(raw: Raw, others: Sequence[Chain], report: Report, reopen: Callable[[], Raw] | None, jobs: int) -> None:
+    """What each other node has signed, for itself: which record it is, only hashes beside the log could tell."""
+    for chain in others:
+        marks = _marks(chain.checkpoints)
+        wrong = _first_wrong(raw, marks, [], reopen, jobs)
+        if wrong is not None:
+            after = max(mark[0] for mark in marks if mark[0] < wrong)
+            text = f"the log does not come to what node {chain.node} signed at {wrong}"
+            report.findings.append(Finding(after + 1, "somewhere", text, after))
+
+
+def _end(report: Report) -> Report:
     if report.head > report.covered:
         report.notes.append(f"records {report.covered + 1} to {report.head} are not signed yet")
     return report

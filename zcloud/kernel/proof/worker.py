@@ -16,9 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", default="")
     parser.add_argument("--name", required=True)
+    parser.add_argument("--node", default="")
     options = parser.parse_args(argv)
     try:
-        follow(options.data, options.store, options.name, SystemClock().now())
+        follow(options.data, options.store, options.name, SystemClock().now(), node=options.node)
     except Broken as error:
         print(error, file=sys.stderr)
         return 1

@@ -10,7 +10,8 @@ from zcloud.kernel.store.connections import Impatient, conninfo
 
 NAME = "zcloud"
 # One statement text for each version of the schema, in order; a released one is never edited.
-MIGRATIONS = tuple(Path(__file__).with_name(name).read_text() for name in ("postgres.sql", "postgres_leases.sql"))
+FILES = "postgres.sql", "postgres_leases.sql", "postgres_checkpoints.sql"
+MIGRATIONS = tuple(Path(__file__).with_name(name).read_text() for name in FILES)
 # Every node takes this lock before it looks: of those that start together one migrates and the others wait.
 LOCK = 0x7A636C6F7564
 WAIT_SECONDS = 120.0
