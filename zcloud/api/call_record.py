@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -94,7 +93,7 @@ def _read(made: OperationLog, rpc: Any, told: Told) -> None:
     except DecodeError:
         made.request = "(no valid request)"
     else:
-        made.request = json.dumps(redacted(request), ensure_ascii=False)[:LONGEST]
+        made.request = msgspec.json.encode(redacted(request)).decode()[:LONGEST]
         made.resource_uuid = getattr(request, "uuid", "") or getattr(request, "resource_uuid", "")
         if login:  # whoever's session the call came with
             made.account_uuid, made.session_uuid, made.account_name = "", "", getattr(request, "account_name", "")
