@@ -22,6 +22,7 @@ from zcloud.domain.storage.primary_storage import (
 )
 from zcloud.domain.storage.primary_storage_state import GROWS, TAKES_NEW
 from zcloud.domain.storage.status import Status
+from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume import Volume, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
@@ -157,6 +158,7 @@ async def forget(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
     freed = (await unit.companion(HostStorage, host)).forget(storage.uuid)
     (await unit.companion(PrimaryStorageCapacity, storage)).forget(host.uuid, freed)
     (await unit.companion(ImageCache, host)).forget_storage(storage.uuid)
+    (await unit.companion(PrimaryStorageNetwork, storage)).forget((host.uuid,))
     await _reconsider(unit, storage)
 
 

@@ -15,6 +15,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Make, Step, Take, Task, Workflow, submit
 from zcloud.processes.infrastructure.host_watch import ON_LOST
 from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, prepare
+from zcloud.processes.storage.storage_network import network_of, take_network
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
     PrepareLocalStorageTask,
@@ -34,6 +35,7 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
     if not storage.spans_hosts:
         return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
     first = not (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    network = await network_of(unit, storage, host_uuid)
     if isinstance(storage, NfsPrimaryStorage):
         nfs = PrepareNfsStorageTask(
             primary_storage_uuid=storage.uuid,
@@ -41,9 +43,10 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
             mount_options=storage.mount_options,
             directory=storage.directory,
             first=first,
+            network=network,
         )
         return Task(host_uuid, nfs)
-    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first)
+    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first, network=network)
     return Task(host_uuid, task)
 
 
@@ -52,6 +55,8 @@ async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: Prepared) 
     host, storage = await unit.find(Host, host_uuid), await unit.find(PrimaryStorage, storage_uuid)
     if host is not None and storage is not None and host.cluster_uuid in storage.attached_cluster_uuids:
         await allocation.measured(unit, storage, host, result.total_capacity, result.available_capacity)
+        if not isinstance(result, PrepareLocalStorageResult):
+            await take_network(unit, storage, host, result.network)
 
 
 def step_for(number: int, host_uuid: str, storage_uuid: str) -> Step:
