@@ -33,7 +33,7 @@ from sqlalchemy.sql.functions import aggregate_strings
 from projections.many import Many
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
-from projections.schema.tables import POSITION, TEXT, identifier
+from projections.schema.tables import EVERYONE, POSITION, TEXT, identifier
 from zcloud.kernel.aggregate import kinds
 from zcloud.kernel.resource import Resource
 
@@ -131,7 +131,9 @@ def shown_kinds(shown_as: Collection[str]) -> set[str]:
 def _with_shares(model: ReadModel, *more: Any) -> Select[Any]:
     shares = model.shares.c
     names = select(aggregate_strings(shares.account_uuid, " "))
-    names = names.where(shares.kind == model.kind, shares.resource_uuid == model.table.c.uuid)
+    names = names.where(
+        shares.kind == model.kind, shares.resource_uuid == model.table.c.uuid, shares.account_uuid != EVERYONE
+    )
     return select(*model.table.columns, names.scalar_subquery(), *more)
 
 
