@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import Message
@@ -95,7 +96,7 @@ class ReadModel:
         """The kind's own tables; the table of shares belongs to all kinds."""
         return (self.table, *self.sides.values())
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when rows written before are no longer what would be written now."""
         text = f"{CONTENT_VERSION}\n{tables.shape((*self.tables, self.shares))}"

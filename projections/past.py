@@ -22,7 +22,7 @@ from projections.query.viewer import Viewer
 from projections.schema.registry import ReadModels
 from projections.schema.tables import DOC, OWN, OWNER, PUBLIC
 from projections.snapshots import SnapshotsIn
-from projections.versions import BATCH, Versions, shared_with
+from projections.versions import BATCH, Versions, shared_with, versions_of
 from projections.view import View, load_view, load_views, rows_of
 from zcloud.kernel.store import Store
 
@@ -48,7 +48,7 @@ class Past:
         self._models = models
         self._engine = engine
         self._reached = reached
-        self._versions = Versions(models)
+        self._versions = versions_of(models)
         self._snapshots = SnapshotsIn(engine)
         self._kept: OrderedDict[int, Tables] = OrderedDict()
         self._lock = threading.Lock()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -120,6 +121,12 @@ class Versions:
         statement = select(gaps.resource_uuid).where(gaps.until > position, gaps.since <= position)
         statement = statement.where(gaps.kind.in_(sorted(shown_kinds(shown)))).distinct()
         return list(connection.execute(statement).scalars())
+
+
+@lru_cache(maxsize=2)
+def versions_of(models: ReadModels) -> Versions:
+    """The past of these: one for all who read and write it, since it is nothing but tables and statements."""
+    return Versions(models)
 
 
 def shown_kinds(shown_as: Collection[str]) -> set[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, MetaData, event
+from sqlalchemy import Connection, event
 
 from projections.engine import open_engine, reading
 from projections.model import ReadModel
@@ -51,7 +51,7 @@ def filled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres: PostgresCluster
 ) -> Iterator[tuple[Connection, ReadModels, ReadModel]]:
     address = postgres.database() if request.param == "postgresql" else ""
-    engine, models = reading(open_engine(tmp_path_factory.mktemp("plans"), address)), ReadModels.of_api(MetaData())
+    engine, models = reading(open_engine(tmp_path_factory.mktemp("plans"), address)), ReadModels.of_api()
     with engine.begin() as connection:
         for model in models:
             model.create(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from sqlalchemy import Connection, MetaData, func, select
+from sqlalchemy import Connection, func, select
 
 from projections.engine import open_engine
 from projections.query.order import parse_order
@@ -49,7 +49,7 @@ def test_pages_have_what_the_plain_condition_says(
     where: str, postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     address = postgres.database() if where == "postgresql" else ""
-    engine, models = open_engine(tmp_path_factory.mktemp("portions"), address), ReadModels.of_api(MetaData())
+    engine, models = open_engine(tmp_path_factory.mktemp("portions"), address), ReadModels.of_api()
     chance = random.Random(11)
     kinds = {"image": "size < 2", "ip_range": "l3_network:*", "l3_network": "ip_ranges:*", "zone": "name != one"}
     with engine.connect() as connection:
