@@ -173,6 +173,9 @@ SCENARIOS = [
     Scenario("delete_iso", "delete_image", "with_iso", calls("DeleteImage", uuid="$iso")),
     Scenario("delete_owned_iso", "delete_owned_image", "with_iso", submits(
         "delete_owned_image", "iso", kind="image", mode="Permissive")),
+    Scenario("calculate_hash", "calculate_image_hash", "parts", calls(
+        "CalculateImageHash", uuid="$image", backup_storage_uuid="$backup", algorithm="md5")),
+    Scenario("sync_size", "sync_image_size", "parts", calls("SyncImageSize", uuid="$image")),
     Scenario("eject_iso", "eject_iso", "with_iso", submits("eject_iso", "vm", iso_uuid="$iso")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),
