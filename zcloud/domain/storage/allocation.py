@@ -243,6 +243,15 @@ async def _cache_need(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
     return (await unit.companion(ImageFacts, image)).actual_size
 
 
+async def settle(unit: Unit, storage: PrimaryStorage) -> None:
+    """A reconnect is over: the storage is what the hosts that have it make it."""
+    status = await unit.companion(PrimaryStorageStatus, storage)
+    if (await unit.companion(PrimaryStorageCapacity, storage)).reachable:
+        status.connected()
+    else:
+        status.disconnected("no host that has it is connected")
+
+
 async def _reconsider(unit: Unit, storage: PrimaryStorage) -> None:
     capacity = await unit.companion(PrimaryStorageCapacity, storage)
     status = await unit.companion(PrimaryStorageStatus, storage)

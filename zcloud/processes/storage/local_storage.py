@@ -9,7 +9,7 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
-from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageStatus
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Make, Step, Take, Task, Workflow, submit
@@ -145,11 +145,33 @@ class PreparePrimaryStorages(Workflow, name="prepare_primary_storages", version=
         return tuple(step_for(n, args["host"], storage) for n, storage in enumerate(args["storages"], 1))
 
 
-class ReconnectPrimaryStorage(Workflow, name="reconnect_primary_storage", version=1, title="reconnect"):
-    """args: storage, hosts. The first that cannot ends it, and is named."""
+class ReconnectOnce(Workflow, name="reconnect_primary_storage", version=1, title="reconnect"):
+    """As it was when the storage stayed Connected meanwhile."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         return tuple(step_for(n, host, args["storage"]) for n, host in enumerate(args["hosts"], 1))
+
+
+class ReconnectPrimaryStorage(ReconnectOnce, name="reconnect_primary_storage", version=2, title="reconnect"):
+    """args: storage, hosts. The first that cannot ends it, and is named.
+
+    Connecting until a host has it again: nothing is done with what lies there meanwhile (PS-19).
+    """
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(PrimaryStorage, job.resource_uuid)
+        (await unit.companion(PrimaryStorageStatus, storage)).connecting()
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        await self._settle(unit, job)
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        await self._settle(unit, job)
+
+    async def _settle(self, unit: Unit, job: Job) -> None:
+        storage = await unit.find(PrimaryStorage, job.resource_uuid)
+        if storage is not None:
+            await allocation.settle(unit, storage)
 
 
 async def lost(unit: Unit, host: Host, reason: str) -> None:
