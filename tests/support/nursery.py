@@ -6,7 +6,6 @@ What runs in the child is the real main, with exactly the variables and the dire
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib
 import json
 import os
@@ -59,12 +58,7 @@ def _begun() -> str:
         start_new_session=True,  # whatever ends this process, the end of that one's input is what ends all children
     )
 
-    @atexit.register
-    def end() -> None:
-        with contextlib.suppress(OSError):
-            process.communicate()
-        shutil.rmtree(directory)
-
+    atexit.register(process.communicate)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return path
@@ -76,7 +70,10 @@ def _prepare(path: str) -> None:
     from projections.versions import versions_of
 
     versions_of(ReadModels.of_api())
-    nurse(path)
+    try:
+        nurse(path)
+    finally:
+        shutil.rmtree(Path(path).parent)
 
 
 if __name__ == "__main__":
