@@ -8,7 +8,7 @@ import dataclasses
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.product import AS_SERVED, Product
@@ -20,6 +20,7 @@ from zcloud.kernel.store import Store, open_store
 CPUS = (1, 2, 4, 8)
 BATCH = 5000
 HEX = re.compile(r"[0-9a-f]{32}")
+OWNER = re.compile(rb'"account_uuid":"([0-9a-f]{32})"')
 ADDRESS, MAC = re.compile(rb"10\.0\.0\.\d+"), re.compile(rb"fa:[0-9a-f:]{14}")
 
 
@@ -64,12 +65,28 @@ def copied(records: Sequence[Record], number: int, position: int, time: int) -> 
     return made
 
 
-def fill(store: Store, patterns: Sequence[Sequence[Record]], machines: int, *, first: int = 1) -> Iterator[int]:
-    """Append so many machines; tells the head now and then."""
+def owned(records: Sequence[Record], owner: str) -> list[Record]:
+    """They as they would be of another account's machine."""
+    found = next((m[1] for r in records if (m := OWNER.search(r.state))), None)
+    assert found is not None, "no record says whose the machine is"
+    return [dataclasses.replace(r, state=r.state.replace(found, owner.encode())) for r in records]
+
+
+def fill(
+    store: Store,
+    patterns: Sequence[Sequence[Record]],
+    machines: int,
+    *,
+    first: int = 1,
+    owner_of: Callable[[int], str] | None = None,
+) -> Iterator[int]:
+    """Append so many machines; tells the head now and then. owner_of: whose each is, by its number."""
     position, time = store.head(), store.last_time()
     waiting: list[Record] = []
     for number in range(first, first + machines):
         made = copied(patterns[number % len(patterns)], number, position, time)
+        if owner_of is not None:
+            made = owned(made, owner_of(number))
         position, time = position + len(made), time + len(made)
         waiting += made
         if len(waiting) >= BATCH or number == first + machines - 1:
@@ -78,7 +95,14 @@ def fill(store: Store, patterns: Sequence[Sequence[Record]], machines: int, *, f
             yield position
 
 
-def log_with(directory: Path, machines: int, *, address: str = "", jobs: bool = True) -> int:
+def log_with(
+    directory: Path,
+    machines: int,
+    *,
+    address: str = "",
+    jobs: bool = True,
+    owner_of: Callable[[int], str] | None = None,
+) -> int:
     """A data directory whose log has so many machines, and no read models yet; gives the log's length.
 
     jobs: with all that their creation did; else only what is left of it.
@@ -93,7 +117,7 @@ def log_with(directory: Path, machines: int, *, address: str = "", jobs: bool = 
                 (shutil.copytree if path.is_dir() else shutil.copy)(path, directory / path.name)
         store = open_store(directory, address)
         try:
-            for _ in fill(store, patterns, machines):
+            for _ in fill(store, patterns, machines, owner_of=owner_of):
                 pass
             return store.head()
         finally:

@@ -31,7 +31,7 @@ _USED = (
 )
 # Rows that are looked at for what one takes, and what each index takes for one: a uuid and where its row is.
 SAMPLE = 10_000
-INDEX_BYTES = 60
+INDEX_BYTES = 40
 
 
 class CallLog:

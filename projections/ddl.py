@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Index, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 
@@ -17,13 +17,13 @@ def drop(connection: Connection, tables: Sequence[Table]) -> None:
 
 def create(connection: Connection, tables: Iterable[Table]) -> None:
     """None of which is there; with their primary keys only."""
-    _do(connection, [str(CreateTable(table).compile(dialect=connection.dialect)) for table in tables])
+    _do(connection, [_text(connection, CreateTable, table) for table in tables])
 
 
 def index(connection: Connection, tables: Iterable[Table]) -> None:
     """All other indexes of tables that have none."""
     indexes = sorted((one for table in tables for one in table.indexes), key=lambda one: str(one.name))
-    _do(connection, [str(CreateIndex(one).compile(dialect=connection.dialect)) for one in indexes])
+    _do(connection, [_text(connection, CreateIndex, one) for one in indexes])
 
 
 def analyze(connection: Connection, tables: Iterable[Table]) -> None:
@@ -31,6 +31,15 @@ def analyze(connection: Connection, tables: Iterable[Table]) -> None:
     if connection.dialect.name == "postgresql":
         quote = connection.dialect.identifier_preparer.quote
         _do(connection, [f"ANALYZE {quote(table.name)}" for table in tables])
+
+
+def _text(connection: Connection, statement: Any, what: Table | Index) -> str:
+    """Made once: what it is about never changes."""
+    dialect = connection.dialect
+    found = what.info.get((statement, dialect.name))
+    if found is None:
+        found = what.info[statement, dialect.name] = str(statement(what).compile(dialect=dialect))
+    return str(found)
 
 
 def _do(connection: Connection, statements: Sequence[str]) -> None:

@@ -86,8 +86,19 @@ def _postgresql(address: str, schema: str, connections: int) -> Engine:
 
 
 def reading(engine: Engine) -> Engine:
-    """The same for who only reads, a statement at a time: beginning and ending would be round trips of their own."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT") if engine.dialect.name == "postgresql" else engine
+    """The same for who only reads, a statement at a time: beginning and ending would be round trips of their own.
+
+    Statements are planned for the values they come with: whose many rows are and whose few makes all the difference.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    event.listen(engine, "connect", _plan_each)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _plan_each(connection: Any, _: object) -> None:
+    connection.execute("SET plan_cache_mode = force_custom_plan")
+    connection.commit()
 
 
 def watched(engine: Engine, found: Callable[[int], None]) -> None:

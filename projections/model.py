@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import Message
@@ -67,7 +68,7 @@ class ReadModel:
         self.admin_only = _is_admin_only(message_type)
         self.relations: Mapping[str, Relation] = dict(relations or {})
         self.root = root_group(descriptor)
-        self.table: Table = tables.kind_table(self.kind, self.root, metadata, indexes)
+        self.table: Table = tables.kind_table(self.kind, self.root, metadata, indexes, self.admin_only)
         # Side tables by the suffix that their list names.
         self.sides: Mapping[str, Table] = {
             member.side: tables.side_table(self.kind, member, metadata) for member in self.root.lists()
@@ -95,7 +96,7 @@ class ReadModel:
         """The kind's own tables; the table of shares belongs to all kinds."""
         return (self.table, *self.sides.values())
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when rows written before are no longer what would be written now."""
         text = f"{CONTENT_VERSION}\n{tables.shape((*self.tables, self.shares))}"
@@ -147,7 +148,12 @@ class ReadModel:
         self._rows.execute(connection, [rows.row for rows in current if rows.uuid in fresh], fresh=True)
         for side, many in self._sides.items():
             many.execute(connection, [row for rows in current for row in rows.sides[side]])
-        self._shares.write(connection, [(self.kind, rows.uuid, a) for rows in current for a in rows.shares])
+        self._shares.write(connection, [share for rows in current for share in self.shared(rows.row, rows.shares)])
+
+    def shared(self, row: Mapping[str, Any], accounts: Iterable[str]) -> list[tuple[Any, ...]]:
+        """Rows of the table of shares: for each account, and for everyone where the row says so."""
+        names = (*accounts, tables.EVERYONE) if row[tables.PUBLIC] else accounts
+        return [(self.kind, row["uuid"], one, *map(row.get, tables.ORDERS)) for one in names]
 
     def create(self, connection: Connection) -> None:
         """Makes the tables that are not there."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, inspect, select
+from sqlalchemy import Connection, Engine, Table, create_engine, inspect, select
 
 import zcloud.domain
 import zcloud.kernel
@@ -67,7 +67,7 @@ def fold_until(store: Store, path: Path, position: int, told: Told = lambda _: N
         raise FileExistsError(f"{path} is there already")
     engine = private(path)
     try:
-        projector = Projector(store, engine, ReadModels.of_api(MetaData()), past=False)
+        projector = Projector(store, engine, ReadModels.of_api(), past=False)
         projector.prepare()
         while projector.position < position and projector.advance(min(WINDOW, position - projector.position)):
             told(projector.position)
@@ -82,7 +82,7 @@ def compare(store: Store, engine: Engine, path: Path, told: Told = lambda _: Non
 
     What is live stands still for that long, as the reader sees it, however much is written.
     """
-    models = ReadModels.of_api(MetaData())
+    models = ReadModels.of_api()
     live = _steady(engine)
     try:
         if not inspect(live).has_table(progress.name):

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -20,9 +20,9 @@ from projections.model import ReadModel, Rows
 from projections.query.query import condition
 from projections.query.viewer import Viewer
 from projections.schema.registry import ReadModels
-from projections.schema.tables import DOC, OWNER, PUBLIC
+from projections.schema.tables import DOC, OWN, OWNER, PUBLIC
 from projections.snapshots import SnapshotsIn
-from projections.versions import BATCH, Versions, shared_with
+from projections.versions import BATCH, Versions, shared_with, versions_of
 from projections.view import View, load_view, load_views, rows_of
 from zcloud.kernel.store import Store
 
@@ -48,7 +48,7 @@ class Past:
         self._models = models
         self._engine = engine
         self._reached = reached
-        self._versions = Versions(models)
+        self._versions = versions_of(models)
         self._snapshots = SnapshotsIn(engine)
         self._kept: OrderedDict[int, Tables] = OrderedDict()
         self._lock = threading.Lock()
@@ -168,20 +168,24 @@ class Tables:
                 if model.kind in wanted:
                     row = tuple(found.row[c.name] for c in model.table.columns)
                     _insert(connection, model.table, [row])
-                    self._share(connection, model, [(view.uuid, found.shares)])
+                    _insert(connection, model.shares, model.shared(found.row, found.shares))
                     self.size += 1
 
     def _copy(self, versions: Versions, rows: Connection, connection: Connection, model: ReadModel) -> None:
         connection.execute(CreateTable(model.table))
         model.shares.create(connection, checkfirst=True)
+        columns = model.table.columns.keys()
+        public = columns.index(PUBLIC)
         found = iter(versions.rows_at(rows, model, self._position))
         while batch := list(islice(found, BATCH)):
             _insert(connection, model.table, [tuple(row)[:-1] for row in batch])
-            self._share(connection, model, [(row[0], shared_with(row[-1])) for row in batch if row[-1]])
+            shares = [
+                model.shared(dict(zip(columns, row, strict=False)), shared_with(row[-1]))
+                for row in batch
+                if row[-1] or row[public]
+            ]
+            _insert(connection, model.shares, list(chain.from_iterable(shares)))
             self.size += len(batch)
-
-    def _share(self, connection: Connection, model: ReadModel, shares: Iterable[tuple[str, Iterable[str]]]) -> None:
-        _insert(connection, model.shares, [(model.kind, uuid, one) for uuid, accounts in shares for one in accounts])
 
     def _unfold(self, connection: Connection, model: ReadModel, side: str) -> None:
         """The rows of a list, from the documents that hold it."""
@@ -207,9 +211,10 @@ def _steady(source: Engine) -> Iterator[Connection]:
 
 
 def _index(connection: Connection, table: Table) -> None:
-    """Cheaper when the rows are there."""
+    """Cheaper when the rows are there. Those for an account's own pages cost more than they save for a few pages."""
     for index in table.indexes:
-        index.create(connection)
+        if OWN not in index.info:
+            index.create(connection)
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

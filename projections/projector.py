@@ -19,7 +19,7 @@ from projections.render import kind_of, messages_of
 from projections.schema.registry import ReadModels
 from projections.snapshots import SnapshotsIn, SnapshotTable
 from projections.stretch import Stretch
-from projections.versions import Versions
+from projections.versions import versions_of
 from projections.view import View, load_view, rows_of
 from zcloud.kernel.record import Record
 from zcloud.kernel.resource import Resource
@@ -65,7 +65,7 @@ class Projector:
         self._store = store
         self._views: OrderedDict[str, View] = OrderedDict()
         self._audit = AuditIndex()
-        self._versions = Versions(models) if past else None
+        self._versions = versions_of(models) if past else None
         self._snapshots = SnapshotTable() if past else None
         self._sides = [side for side in (self._audit, self._versions, self._snapshots) if side is not None]
         # Whether what is in memory was not written.

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, MetaData, StaticPool, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, inspect, text
 
 from projections.engine import SCHEMA, open_engine
 from projections.projector import Projector, progress
@@ -39,7 +39,7 @@ def rebuild(store: Store, directory: Path, address: str = "", told: Told = lambd
 
 def fill(store: Store, engine: Engine, told: Told) -> Projector:
     """Tables where there are none, from the whole log."""
-    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
+    projector = Projector(store, engine, ReadModels.of_api())
     projector.prepare()
     collecting = gc.isenabled()
     gc.disable()  # what is made here has no cycles, and there is much of it

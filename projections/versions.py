@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ from sqlalchemy.sql.functions import aggregate_strings
 from projections.many import Many
 from projections.model import ReadModel
 from projections.schema.registry import ReadModels
-from projections.schema.tables import POSITION, TEXT, identifier
+from projections.schema.tables import EVERYONE, POSITION, TEXT, identifier
 from zcloud.kernel.aggregate import kinds
 from zcloud.kernel.resource import Resource
 
@@ -122,6 +123,12 @@ class Versions:
         return list(connection.execute(statement).scalars())
 
 
+@lru_cache(maxsize=2)
+def versions_of(models: ReadModels) -> Versions:
+    """The past of these: one for all who read and write it, since it is nothing but tables and statements."""
+    return Versions(models)
+
+
 def shown_kinds(shown_as: Collection[str]) -> set[str]:
     """The kinds of resources that are shown as one of these."""
     wanted = set(shown_as)
@@ -131,7 +138,9 @@ def shown_kinds(shown_as: Collection[str]) -> set[str]:
 def _with_shares(model: ReadModel, *more: Any) -> Select[Any]:
     shares = model.shares.c
     names = select(aggregate_strings(shares.account_uuid, " "))
-    names = names.where(shares.kind == model.kind, shares.resource_uuid == model.table.c.uuid)
+    names = names.where(
+        shares.kind == model.kind, shares.resource_uuid == model.table.c.uuid, shares.account_uuid != EVERYONE
+    )
     return select(*model.table.columns, names.scalar_subquery(), *more)
 
 

@@ -15,8 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-from sqlalchemy import MetaData
-
 import zcloud.domain
 import zcloud.kernel
 from projections.engine import open_engine
@@ -42,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             importlib.import_module(info.name)
     store = open_store(options.data, options.store)
     engine = open_engine(options.data, options.store)
-    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
+    projector = Projector(store, engine, ReadModels.of_api())
     projector.prepare()
     memory.settle()
     try:

@@ -7,12 +7,16 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import called
 from tests.support.cloud import ServerProcess, running_server
 from tests.support.postgres import PostgresCluster
-from zcloud.kernel import failpoint
+from zcloud.kernel import failpoint, memory
 
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 UNSEEN = pytest.StashKey[list[str]]()
 
 
@@ -30,6 +34,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "the machine" if is_real(nodeid.partition("::")[0]) else nodeid
 
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays: the garbage collector need not go through all of it every second."""
+    memory.settle()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -23,12 +23,15 @@ from agents.runtime.enroll import EnrollError
 from agents.runtime.journal import JournalError
 from agents.runtime.task import Handler
 from agents.storage.handlers import host_handlers
+from agents.storage.network import StorageNetworks
 from zcloud.v1.agent_pb2 import HostInventory
 
 LIBVIRT_URI = "qemu:///system"
 
 
-def kvm_handlers(hypervisor: Hypervisor, host_uuid: str, directory: Path) -> list[Handler[Any, Any]]:
+def kvm_handlers(
+    hypervisor: Hypervisor, host_uuid: str, directory: Path, networks: StorageNetworks | None = None
+) -> list[Handler[Any, Any]]:
     """All that a KVM host does; files of VMs and networks go below directory, where the agent's identity is."""
     return [
         ConnectHost(hypervisor, host_uuid),
@@ -36,7 +39,7 @@ def kvm_handlers(hypervisor: Hypervisor, host_uuid: str, directory: Path) -> lis
         *volume_handlers(hypervisor),
         *snapshot_handlers(hypervisor),
         *network_handlers(directory / "dhcp"),
-        *host_handlers(),
+        *host_handlers(networks),
     ]
 
 
@@ -51,11 +54,18 @@ async def run(config: AgentConfig) -> None:
         loop.call_soon_threadsafe(changes.put_nowait, change)
 
     hypervisor.subscribe(changed)
+    networks = StorageNetworks()
+
+    async def inventory() -> HostInventory:
+        return networks.add_to(await hypervisor.inventory())
+
     hypervisor.start()
+    reporting = loop.create_task(networks.report(changes), name="storage-networks")
     try:
-        handlers = kvm_handlers(hypervisor, config.host_uuid, Path(config.directory))
-        await run_agent(config, handlers, hypervisor.inventory, hypervisor.error, changes)
+        handlers = kvm_handlers(hypervisor, config.host_uuid, Path(config.directory), networks)
+        await run_agent(config, handlers, inventory, hypervisor.error, changes)
     finally:
+        reporting.cancel()
         hypervisor.close()
 
 

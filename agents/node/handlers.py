@@ -6,6 +6,7 @@ from typing import Any
 
 from agents.node.image_store import image_store_handlers
 from agents.node.kvm_agent import AGENT_BASE, DeployKvmAgent, RemoveKvmAgent
+from agents.node.measure_image import MeasureImage
 from agents.node.sftp_storage import ConnectSftpBackupStorage, DeleteImage, DownloadImage
 from agents.runtime.task import Handler
 
@@ -17,6 +18,7 @@ def node_handlers(agent_base: str = AGENT_BASE) -> list[Handler[Any, Any]]:
         *image_store_handlers(),
         DownloadImage(),
         DeleteImage(),
+        MeasureImage(),
         DeployKvmAgent(agent_base),
         RemoveKvmAgent(agent_base),
     ]

@@ -63,6 +63,8 @@ def merged(older: HostInventory, newer: HostInventory) -> HostInventory:
     whole = HostInventory(complete=older.complete)
     whole.vms.extend(vm for vm in older.vms if vm.vm_instance_uuid not in said)
     whole.vms.extend(newer.vms)
+    networks = {one.primary_storage_uuid: one for one in (*older.storage_networks, *newer.storage_networks)}
+    whole.storage_networks.extend(networks.values())
     measured = newer if newer.local_storage_total else older
     whole.local_storage_total = measured.local_storage_total
     whole.local_storage_available = measured.local_storage_available

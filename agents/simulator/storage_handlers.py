@@ -47,7 +47,9 @@ class PrepareSharedMountPoint(
     result=PrepareSharedMountPointResult,
 ):
     def apply(self, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
-        return PrepareSharedMountPointResult(**look_at(self.world, args.url, args.primary_storage_uuid, args.first))
+        found = look_at(self.world, args.url, args.primary_storage_uuid, args.first)
+        self.world.storage_networks[args.primary_storage_uuid] = args.network
+        return PrepareSharedMountPointResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
 
 
 class PrepareNfsStorage(
@@ -60,7 +62,9 @@ class PrepareNfsStorage(
             if args.url not in self.world.exports:
                 raise TaskError("FAILED", f"{args.url} cannot be mounted at {args.directory}: no such export")
             self.world.mounts[args.directory] = self.world.exports[args.url]
-        return PrepareNfsStorageResult(**look_at(self.world, args.directory, args.primary_storage_uuid, args.first))
+        found = look_at(self.world, args.directory, args.primary_storage_uuid, args.first)
+        self.world.storage_networks[args.primary_storage_uuid] = args.network
+        return PrepareNfsStorageResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
 
 
 def look_at(world: World, path: str, storage_uuid: str, first: bool) -> dict[str, int]:

@@ -9,6 +9,7 @@ from agents.runtime.task import TaskError
 from agents.simulator.directory import Directory, Files
 from zcloud.v1.agent_pb2 import HostInventory, ObservedVm
 from zcloud.v1.network_task_pb2 import DhcpEntry
+from zcloud.v1.primary_storage_task_pb2 import StorageNetwork, StorageNetworkSeen
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 GIB = 1 << 30
@@ -55,6 +56,11 @@ class World:
     mounts: dict[str, Directory] = field(default_factory=dict)
     # What NFS servers offer, by server and path.
     exports: dict[str, Directory] = field(default_factory=dict)
+    # Of the host, on all its networks, and those that do not answer it.
+    addresses: tuple[str, ...] = ()
+    silent: set[str] = field(default_factory=set)
+    # By storage.
+    storage_networks: dict[str, StorageNetwork] = field(default_factory=dict)
     volumes: Files[Volume] = field(init=False)
     cache: Files[int] = field(init=False)
     storages: set[str] = field(default_factory=set)
@@ -106,6 +112,22 @@ class World:
             local_storage_total=self.disk_size,
             local_storage_available=max(0, self.disk_available),
             complete=True,
+            storage_networks=[
+                self.storage_network(uuid) for uuid, network in self.storage_networks.items() if network.cidr
+            ],
+        )
+
+    def storage_network(self, primary_storage_uuid: str) -> StorageNetworkSeen:
+        """What is to be seen of it; nothing where there is none."""
+        network = self.storage_networks.get(primary_storage_uuid)
+        if network is None or not network.cidr:
+            return StorageNetworkSeen()
+        return StorageNetworkSeen(
+            primary_storage_uuid=primary_storage_uuid,
+            cidr=network.cidr,
+            addresses=self.addresses,
+            answering=[peer for peer in network.peers if peer not in self.silent],
+            silent=[peer for peer in network.peers if peer in self.silent],
         )
 
     def guest_powers_off(self, vm_instance_uuid: str) -> None:

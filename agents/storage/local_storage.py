@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
+from agents.storage.network import StorageNetworks
 from agents.storage.paths import checked_path
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
@@ -43,11 +44,15 @@ class PrepareSharedMountPoint(
 ):
     """The directory is the operator's: it is never made here, or a mount that failed would go unnoticed (PS-08)."""
 
+    def __init__(self, networks: StorageNetworks) -> None:
+        self._networks = networks
+
     async def run(self, args: PrepareSharedMountPointTask, work: Work) -> PrepareSharedMountPointResult:
         del work
         path = checked_path("the URL of the primary storage", args.url)
         total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
-        return PrepareSharedMountPointResult(total_capacity=total, available_capacity=available)
+        seen = await self._networks.watch(args.primary_storage_uuid, args.network)
+        return PrepareSharedMountPointResult(total_capacity=total, available_capacity=available, network=seen)
 
 
 def look_at(path: Path, storage_uuid: str, *, first: bool) -> tuple[int, int]:

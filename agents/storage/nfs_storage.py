@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.local_storage import look_at
+from agents.storage.network import StorageNetworks, over
 from agents.storage.nfs import client
 from agents.storage.paths import checked_path
 from zcloud.v1.primary_storage_task_pb2 import PrepareNfsStorageResult, PrepareNfsStorageTask
@@ -17,20 +18,25 @@ class PrepareNfsStorage(
 ):
     """What is mounted there already is looked at, and left alone if it is something else."""
 
+    def __init__(self, networks: StorageNetworks) -> None:
+        self._networks = networks
+
     async def run(self, args: PrepareNfsStorageTask, work: Work) -> PrepareNfsStorageResult:
         work.check()
+        url = await over(args.url, args.network)
         path = checked_path("the directory of the primary storage", args.directory)
         if args.url.startswith("-") or ":/" not in args.url or args.mount_options.startswith("-"):
             raise TaskError("INVALID", f"{args.url[:200]!r} is no export, or its mount options are none")
         await client.clear(path)
         there = await asyncio.to_thread(mounted_at, path)
-        if there not in ("", args.url):
+        if there not in ("", args.url, url):
             raise TaskError("INVALID", f"{there} is mounted at {path}, not {args.url}; unmount it first")
         if not there:
             await asyncio.to_thread(path.mkdir, mode=0o755, parents=True, exist_ok=True)
-            await client.mount(args.url, args.mount_options, path)
+            await client.mount(url, args.mount_options, path)
         total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
-        return PrepareNfsStorageResult(total_capacity=total, available_capacity=available)
+        seen = await self._networks.watch(args.primary_storage_uuid, args.network, args.url.partition(":")[0])
+        return PrepareNfsStorageResult(total_capacity=total, available_capacity=available, network=seen)
 
 
 def mounted_at(path: Path) -> str:

@@ -9,7 +9,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agents.storage.addresses import addresses
@@ -177,14 +177,44 @@ def _adopt(upload: str, part: str, request: dict[str, Any]) -> tuple[int, str]:
         return size, digest.hexdigest()
 
 
-def delete(request: dict[str, Any]) -> dict[str, Any] | None:
-    """Removes an image by the path that its download returned; one that is not there is removed already."""
+def _place(request: dict[str, Any]) -> tuple[str, str, list[str]]:
+    """The storage, the path that a download returned, and its two last parts."""
     url, path = request["url"], request["install_path"]
     relative = os.path.relpath(path, os.path.join(url, "images")).split("/")
     if path != os.path.normpath(path) or len(relative) != 2 or not all(NAME.fullmatch(part) for part in relative):
         raise HelperError("INVALID", f"{path!r} is not the path of an image in {url}")
     if os.path.realpath(os.path.dirname(path)) != os.path.join(os.path.realpath(url), "images", relative[0]):
         raise HelperError("REFUSED", f"{path} leads out of the storage {url} by a link")
+    return url, path, relative
+
+
+def digest(request: dict[str, Any]) -> dict[str, Any]:
+    """The size of an image, and its digest where an algorithm is named."""
+    _, path, _ = _place(request)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return {"actual_size": size, "digest": digest_of(iter(lambda: file.read(CHUNK), b""), request)}
+    except FileNotFoundError:
+        raise HelperError("NOT_FOUND", f"there is no {path}") from None
+
+
+def digest_of(parts: Iterable[bytes], request: dict[str, Any]) -> str:
+    """In hex; empty where none is asked for, and then nothing is read."""
+    algorithm = request.get("algorithm", "")
+    if not algorithm:
+        return ""
+    if algorithm not in ("sha256", "md5"):
+        raise HelperError("INVALID", f"{algorithm!r} is neither sha256 nor md5")
+    made = hashlib.new(algorithm, usedforsecurity=False)
+    for part in parts:
+        made.update(part)
+    return made.hexdigest()
+
+
+def delete(request: dict[str, Any]) -> dict[str, Any] | None:
+    """Removes an image; one that is not there is removed already."""
+    url, path, relative = _place(request)
     if request.get("probe"):
         upload = os.path.join(url, "uploads", relative[0])
         return None if os.path.lexists(path) or os.path.lexists(upload) else {}
@@ -197,4 +227,4 @@ def delete(request: dict[str, Any]) -> dict[str, Any] | None:
     return {}
 
 
-OPERATIONS = {"capacity": capacity, "download": download, "delete": delete}
+OPERATIONS = {"capacity": capacity, "download": download, "delete": delete, "digest": digest}

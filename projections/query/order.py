@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, UnaryExpression, and_, false, or_
+from sqlalchemy import ColumnElement, UnaryExpression, and_, column, false, or_
 
 from projections.model import ReadModel
 from projections.query.errors import QueryError, alternatives
@@ -22,14 +22,15 @@ class Key:
     column: ColumnElement[object]
     descending: bool
 
-    def clause(self) -> UnaryExpression[object]:
+    def clause(self, name: str = "") -> UnaryExpression[object]:
         """The ORDER BY clause; the stores differ in where NULL goes, so it is said where there can be one.
 
-        Said of a primary key, it would keep PostgreSQL from using that.
+        Said of a primary key, it would keep PostgreSQL from using that. name: under which the column is selected.
         """
+        by: ColumnElement[object] = column(name) if name else self.column
         if getattr(self.column, "primary_key", False):
-            return self.column.desc() if self.descending else self.column.asc()
-        return self.column.desc().nulls_last() if self.descending else self.column.asc().nulls_first()
+            return by.desc() if self.descending else by.asc()
+        return by.desc().nulls_last() if self.descending else by.asc().nulls_first()
 
     def same(self, value: Value) -> ColumnElement[bool]:
         """Rows with this value."""

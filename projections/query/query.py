@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, CompoundSelect, Connection, Select, and_, func, select, true, union_all
 
 from projections.model import ReadModel
 from projections.query import token
@@ -16,6 +16,7 @@ from projections.query.errors import QueryError
 from projections.query.mask import apply, parse_mask
 from projections.query.order import Key, parse_order, signature, stretches
 from projections.query.parser import parse
+from projections.query.portions import Portion, portions
 from projections.query.viewer import Viewer, visible
 from projections.schema.registry import ReadModels
 from projections.schema.tables import DOC
@@ -56,21 +57,26 @@ def condition(
     model: ReadModel, models: ReadModels, filter: str, viewer: Viewer, now: int | None = None
 ) -> ColumnElement[bool]:
     """What the viewer may see of the kind and the filter admits, as a condition on the kind's table."""
+    return and_(visible(model, models, model.table, viewer), admitted(model, models, filter, viewer, now))
+
+
+def admitted(
+    model: ReadModel, models: ReadModels, filter: str, viewer: Viewer, now: int | None = None
+) -> ColumnElement[bool]:
+    """What the filter admits, of what the viewer sees."""
     node = parse(filter)
-    seen = visible(model, models, model.table, viewer)
-    return seen if node is None else and_(seen, Compiler(model, models, viewer, now).compile(node))
+    return true() if node is None else Compiler(model, models, viewer, now).compile(node)
 
 
-def _start(
-    connection: Connection, model: ReadModel, keys: Sequence[Key], page_token: str, query: str
-) -> list[ColumnElement[bool]]:
+def _last(connection: Connection, model: ReadModel, keys: Sequence[Key], page_token: str, query: str) -> list[Value]:
+    """The values of the row that the last page ended with."""
     uuid, values = token.decode(page_token, query, keys)
     if values is None:
         row = connection.execute(select(*(key.column for key in keys)).where(model.table.c.uuid == uuid)).one_or_none()
         if row is None:
             raise token.gone(model.kind, uuid)
         values = list(row)
-    return stretches(keys, values)
+    return values
 
 
 def run(
@@ -96,28 +102,52 @@ def run(
     size = page_size_of(page_size)
     keys = parse_order(model, order_by)
     mask = parse_mask(model.message_type, read_mask)
-    where = condition(model, models, filter, viewer, now)
-    if within is not None:
-        where = and_(where, within)
+    where = and_(admitted(model, models, filter, viewer, now), true() if within is None else within)
+    seen = portions(model, models, viewer)
     query = token.query_hash(model.kind, f"{filter.strip()}{scope}", signature(keys))
-    statement: Select[Any] = select(model.table.c[DOC], model.table.c.uuid, *(key.column.label(None) for key in keys))
-    statement = statement.where(where).order_by(*(key.clause() for key in keys))
-    starts = _start(connection, model, keys, page_token, query) if page_token else [true()]
+    last = _last(connection, model, keys, page_token, query) if page_token else None
     rows: list[Any] = []
-    for start in starts:
+    for stretch in range(1 if last is None else len(stretches(keys, last))):
         # One more than the page tells whether there is a next one.
-        rows += connection.execute(statement.where(start).limit(size + 1 - len(rows))).all()
+        rows += connection.execute(_in_order(seen, where, keys, last, stretch, size + 1 - len(rows))).all()
         if len(rows) > size:
             break
     following = ""
     if len(rows) > size:
         rows = rows[:size]
-        last: tuple[Value, ...] = tuple(rows[-1])
-        following = token.encode(query, str(last[1]), last[2:])
+        end: tuple[Value, ...] = tuple(rows[-1])
+        following = token.encode(query, str(end[1]), end[2:])
     total = None
     if count:
-        total = connection.execute(select(func.count()).select_from(model.table).where(where)).scalar_one()
+        total = sum(
+            connection.execute(select(func.count()).select_from(one.source).where(one.seen, where)).scalar_one()
+            for one in seen
+        )
     return Page(model.message_type, [row[0] for row in rows], mask, total, following)
+
+
+def _in_order(
+    seen: Sequence[Portion],
+    where: ColumnElement[bool],
+    keys: Sequence[Key],
+    last: Sequence[Value] | None,
+    stretch: int,
+    limit: int,
+) -> Select[Any] | CompoundSelect[Any]:
+    """So many documents with their uuids and keys, of a stretch behind the last ones: the first of each portion's."""
+    names = [f"k{n}" for n in range(len(keys))]
+    found = []
+    for portion in seen:
+        own = portion.keys(keys)
+        columns = [key.column.label(name) for key, name in zip(own, names, strict=True)]
+        statement = select(portion.table.c[DOC], portion.table.c.uuid, *columns).select_from(portion.source)
+        statement = statement.where(portion.seen, where).order_by(*(key.clause() for key in own)).limit(limit)
+        found.append(statement if last is None else statement.where(stretches(own, last)[stretch]))
+    if len(found) == 1:
+        return found[0]
+    # SQLite takes no order within a union but that of a subquery.
+    together = union_all(*(select(one.subquery()) for one in found))
+    return together.order_by(*(key.clause(name) for key, name in zip(keys, names, strict=True))).limit(limit)
 
 
 def get(connection: Connection, model: ReadModel, models: ReadModels, uuid: str, viewer: Viewer) -> Message | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from google.protobuf import message_factory
@@ -48,7 +49,12 @@ class ReadModels:
 
     @classmethod
     def of_api(cls, metadata: MetaData | None = None) -> ReadModels:
-        """A model for each resource of the API, with what its descriptors say."""
+        """A model for each resource of the API, with what its descriptors say.
+
+        metadata: where else the tables shall be; without, they are those that all of a process share.
+        """
+        if metadata is None:
+            return _shared()
         from projections.model import ReadModel  # the model knows no registry, the registry makes models
 
         return cls(ReadModel(message_type, metadata=metadata) for message_type in resource_types())
@@ -87,3 +93,8 @@ class ReadModels:
         if key not in self._parts:
             self._parts[key] = relations_of_part(group, frozenset(self._models))
         return self._parts[key]
+
+
+@cache
+def _shared() -> ReadModels:
+    return ReadModels.of_api(MetaData())

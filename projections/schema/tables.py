@@ -4,7 +4,19 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
@@ -13,6 +25,11 @@ from projections.schema.fields import Field, FieldType, Group, Member
 # Bookkeeping columns start with an underscore, since a resource may have a field of the same name
 # (InstanceOffering.shared_to_public).
 DOC, OWNER, PUBLIC, POSITION = "_doc", "_owner_uuid", "_shared_to_public", "_position"
+
+# With whom a resource is shared that is shared with everyone: no account has this uuid.
+EVERYONE = "*"
+# Says of an index that it is for pages of an account's own resources.
+OWN = "own"
 
 # What pages are mostly ordered by.
 ORDERS = ("name", "create_date")
@@ -75,12 +92,25 @@ def _order_index(table: Table, column: str) -> None:
     Index(name, _AbsentFirst(table.c[column]), table.c.uuid, _table=table)
 
 
+def _own_indexes(table: Table) -> None:
+    """The same, of what is an account's own."""
+    owner = table.c[OWNER]
+    Index(identifier(f"ix_{table.name}_own"), owner, table.c.uuid, info={OWN: True})
+    for column in ORDERS:
+        if column in table.c:
+            name = identifier(f"ix_{table.name}_own_by_{column}")
+            Index(name, owner, _AbsentFirst(table.c[column]), table.c.uuid, info={OWN: True})
+
+
 def _column(field: Field) -> Column:
     return Column(field.column, _TYPES[field.type])
 
 
-def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str]) -> Table:
-    """The table of a kind; references and owners are indexed, usual orders, and what the kind asks for besides."""
+def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str], admin_only: bool) -> Table:
+    """The table of a kind; references are indexed, usual orders, and what the kind asks for besides.
+
+    admin_only: nobody asks for what is its own.
+    """
     columns = [_column(field) for field in root.fields() if field.name != "uuid"]
     table = Table(
         identifier(kind),
@@ -93,8 +123,12 @@ def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str
         Column(DOC, LargeBinary, nullable=False),
     )
     indexed = [c.name for c in columns if c.name.endswith("_uuid")]
-    for name in dict.fromkeys([*indexed, *indexes, OWNER]):
+    for name in dict.fromkeys([*indexed, *indexes]):
         _index(table, name)
+    if admin_only:
+        _index(table, OWNER)
+    else:
+        _own_indexes(table)
     for name in ORDERS:
         if name in table.c:
             _order_index(table, name)
@@ -118,7 +152,7 @@ def side_table(kind: str, member: Member, metadata: MetaData) -> Table:
 
 
 def share_table(metadata: MetaData) -> Table:
-    """Which accounts a resource is shared with.
+    """Which accounts a resource is shared with, or everyone, and what pages of these are mostly ordered by.
 
     The kind is part of the key: the two rows of a resource that extends another one (sftp_backup_storage and
     backup_storage) are dropped and refilled apart.
@@ -128,11 +162,18 @@ def share_table(metadata: MetaData) -> Table:
     table = Table(
         "resource_share",
         metadata,
-        Column("kind", TEXT, primary_key=True),
-        Column("resource_uuid", TEXT, primary_key=True),
-        Column("account_uuid", TEXT, primary_key=True),
+        Column("kind", TEXT),
+        Column("resource_uuid", TEXT),
+        Column("account_uuid", TEXT),
+        Column("name", TEXT),
+        Column("create_date", BigInteger),
+        # In the order in which an account's are read.
+        PrimaryKeyConstraint("account_uuid", "kind", "resource_uuid"),
     )
-    _index(table, "account_uuid")
+    _index(table, "resource_uuid", "kind")
+    for column in ORDERS:
+        ordered = (_AbsentFirst(table.c[column]), table.c.resource_uuid)
+        Index(f"ix_resource_share_by_{column}", table.c.account_uuid, table.c.kind, *ordered)
     return table
 
 

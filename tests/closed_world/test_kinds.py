@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from sqlalchemy import MetaData
 
 from projections.render import enum_number, messages_of
 from projections.schema.registry import ReadModels, resource_types
@@ -31,7 +30,7 @@ ADDED_ON_THE_WAY = {
     "Job.steps.percent": "progress lies outside the log",
     "Webhook.delivered_position": "moves with each delivery",
 }
-MODELS = ReadModels.of_api(MetaData())
+MODELS = ReadModels.of_api()
 
 
 def resources() -> list[type[Resource]]:

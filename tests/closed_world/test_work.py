@@ -43,6 +43,7 @@ NO_UNDO = {
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",
     "look": "only asks the store what it holds",
+    "measure": "only reads what lies there",
     "clean": "deletes: what is gone stays gone",
     "unexport": "deletes: what is gone stays gone",
     "stop": "the server of a store that goes",

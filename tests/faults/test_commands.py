@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import create_engine
 
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
@@ -49,7 +49,7 @@ def opened(run: Run, path: Path) -> Projector:
     """Read models of a run's log in a file."""
     handle: Any = Handle(run.lake, lambda _moment: False)
     engine = create_engine(f"sqlite:///{path}")
-    projector = Projector(handle, engine, ReadModels.of_api(MetaData()))
+    projector = Projector(handle, engine, ReadModels.of_api())
     projector.prepare()
     return projector
 

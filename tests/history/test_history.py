@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData
 
 from projections.schema.registry import ReadModels
 from projections.view import View, rows_of
@@ -84,7 +83,7 @@ def test_a_sample_loads_folds_and_is_shown(topic: str, schema: int) -> None:
     before = aggregate.version
     aggregate.fold(event, 2)
     assert (aggregate.version, aggregate.last_op_date) == (before + 1, 2)
-    models = ReadModels.of_api(MetaData())
+    models = ReadModels.of_api()
     for view in views(aggregate):
         shown = rows_of(view, models)
         if event.ends:

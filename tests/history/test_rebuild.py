@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import create_engine
 
 from agents.node.private_sshd import PrivateSshd
 from projections.projector import Projector
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.real
 async def rebuilt(node: Any, path: Path, batch: int) -> dict[str, list[Any]]:
     """The read models of the same log, filled anew in batches of a size."""
     engine = create_engine(f"sqlite:///{path}")
-    projector = Projector(node.recorder, engine, ReadModels.of_api(MetaData()))
+    projector = Projector(node.recorder, engine, ReadModels.of_api())
     projector.prepare()
     while projector.advance(batch):
         pass

@@ -13,8 +13,9 @@ from tests.kernel.toy import OWNER, Thing, Weight, request, running
 from zcloud.kernel.clock import FakeClock
 from zcloud.kernel.cloud import ATTEMPTS, Cloud
 from zcloud.kernel.context import Context
-from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.log import RequestTaken
+from zcloud.kernel.record import Append
 from zcloud.kernel.unit import Unit
 
 UUID = "1" * 32
@@ -303,3 +304,41 @@ def test_what_came_of_a_given_up_unit_is_nobodys_error(tmp_path: Path) -> None:
     asyncio.run(go())
     gc.collect()
     assert complaints == []
+
+
+def test_what_another_node_wrote_first_is_seen_at_once(tmp_path: Path) -> None:
+    """Who is told of it looks at it there and then, while this node's own decision still waits for its refusal."""
+
+    async def go() -> None:
+        async with running(tmp_path) as kernel:
+            uuid = await kernel.create()
+            held: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+            async def seen() -> tuple[str, ...]:
+                found = await kernel.cloud.load(uuid)
+                assert isinstance(found, Thing)
+                return found.items
+
+            async def other_node_fills(item: str) -> None:
+                async def body(unit: Unit) -> None:
+                    (await unit.get(Thing, uuid)).fill(item)
+
+                records = (await Cloud(kernel.log).decide(Context(OWNER, "fill"), body, dry_run=True)).records
+                (written,) = kernel.recorder.append_batch([Append(records, {uuid: records[0].originator_version - 1})])
+                assert isinstance(written, list)
+                kernel.cloud._hear(written)
+
+            submit, kernel.log.submit = kernel.log.submit, lambda _: held  # type: ignore[method-assign]
+            mine = asyncio.create_task(kernel.fill(uuid, "mine"))
+            await asyncio.sleep(0)
+            assert await seen() == ("mine",)
+            await other_node_fills("first")
+            assert await seen() == ("first",)
+            await other_node_fills("second")
+            assert await seen() == ("first", "second")
+            kernel.log.submit = submit  # type: ignore[method-assign]
+            held.set_exception(Conflict("the other node was quicker"))
+            await mine
+            assert await seen() == await kernel.items(uuid) == ("first", "second", "mine")
+
+    asyncio.run(go())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from projections import projector as projectors
 from projections.engine import open_engine
@@ -75,7 +75,7 @@ def indexes(engine: Engine) -> set[str]:
 def patient(store: Store, path: Path) -> dict[str, list[Any]]:
     """Rows of a follower that takes one event at a time."""
     engine = create_engine(f"sqlite:///{path}")
-    projector = Projector(store, engine, ReadModels.of_api(MetaData()))
+    projector = Projector(store, engine, ReadModels.of_api())
     projector.prepare()
     while projector.advance(1):
         pass
@@ -117,7 +117,7 @@ def test_it_stands_beside_a_follower_or_refuses(place: Place) -> None:
     """ARC-05: on PostgreSQL nodes go on with the new tables; a SQLite file that is open is not taken away."""
     store, directory, address = place
     engine = open_engine(directory, address)
-    live = Projector(store, engine, ReadModels.of_api(MetaData()))
+    live = Projector(store, engine, ReadModels.of_api())
     live.prepare()
     live.advance(30)
     if address:
@@ -142,7 +142,7 @@ def test_it_stands_beside_a_follower_or_refuses(place: Place) -> None:
 def test_a_fill_in_place_goes_on_where_it_was_killed(place: Place) -> None:
     """ARC-05: indexes come last; until then a restart, another node or a page of the log too many changes nothing."""
     store, directory, address = place
-    engine, models = open_engine(directory, address), ReadModels.of_api(MetaData())
+    engine, models = open_engine(directory, address), ReadModels.of_api()
     first = Projector(store, engine, models)
     first.prepare()
     assert first.advance()

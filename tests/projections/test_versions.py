@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, select
+from sqlalchemy import Engine, select
 
 from projections.engine import open_engine
 from projections.past import Past
@@ -92,7 +92,7 @@ def followed(store: SqliteRecorder, engine: Engine, models: ReadModels, chance: 
 
 
 def hold(store: SqliteRecorder, engine: Engine, seed: int, most: int, looks: int) -> None:
-    models, chance = ReadModels.of_api(MetaData()), random.Random(seed)
+    models, chance = ReadModels.of_api(), random.Random(seed)
     followed(store, engine, models, chance, most)
     records = store.read_all(0, 100_000)
 
@@ -133,7 +133,7 @@ def test_rows_of_every_moment_on_postgresql(
 
 def test_gaps_are_few_when_the_follower_keeps_up(lived: SqliteRecorder, tmp_path: Path) -> None:
     """Event by event there are none, and the rows of the past are in the tables."""
-    engine, models = open_engine(tmp_path), ReadModels.of_api(MetaData())
+    engine, models = open_engine(tmp_path), ReadModels.of_api()
     try:
         followed(lived, engine, models, random.Random(1), 1)
         with engine.connect() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
 from projections.schema.registry import ReadModels
@@ -71,8 +71,8 @@ def memory() -> Connection:
 
 
 def fresh_models() -> ReadModels:
-    """Models of the whole API with tables of their own."""
-    return ReadModels.of_api(MetaData())
+    """Models of the whole API."""
+    return ReadModels.of_api()
 
 
 class Maker:

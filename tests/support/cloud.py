@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
@@ -24,6 +24,9 @@ from agents.simulator.host import SimulatedHost
 from tests.support import called
 from zcloud.api.node import Node
 from zcloud.api.rpcs import Rpc, rpcs
+
+if TYPE_CHECKING:
+    from tests.faults.cluster.forked import Child
 
 # Calls to this machine are nobody's to forward.
 CHANNEL = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 32 << 20))
@@ -151,7 +154,7 @@ FRONTS = int(os.environ.get("FRONTS", "0"))
 
 
 class ServerProcess:
-    """A real `zcloud serve` on free ports. kill() and start() again are what a power cut is."""
+    """A `zcloud serve` on free ports, in a process of its own. kill() and start() again are what a power cut is."""
 
     def __init__(
         self, directory: Path, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
@@ -161,7 +164,7 @@ class ServerProcess:
         self.address = ""
         self.output = directory.parent / f"{directory.name}.out"
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._channel: grpc.Channel | None = None
 
     @property
@@ -203,8 +206,10 @@ class ServerProcess:
                 raise RuntimeError(f"the server ended with {self._process.returncode}: {said[-4000:]}")
         raise RuntimeError(f"the server does not serve after {seconds} s: {said[-4000:]}")
 
-    def _spawn(self, argv: list[str], output: Any, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    def _spawn(self, argv: list[str], output: Any, environment: dict[str, str]) -> Child:
+        from tests.support.nursery import spawn  # it knows this module
+
+        return spawn(argv, output, environment)
 
     def ended(self, seconds: float = 60.0) -> int:
         """Wait until it has ended by itself; its status."""

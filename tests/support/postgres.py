@@ -17,6 +17,8 @@ import psycopg
 
 BIN = Path("/usr/lib/postgresql/15/bin")
 USER = "postgres"
+# After a crash a server looks at every file of its own; on a busy machine that takes longer than the usual minute.
+PATIENCE_SECONDS = 300
 
 
 class PostgresCluster:
@@ -54,11 +56,23 @@ class PostgresCluster:
         """Serve; after kill() what was committed is recovered first."""
         options = f"-p {self.port} -c unix_socket_directories= -c listen_addresses=127.0.0.1 -c max_connections=60"
         options += f" -c shared_buffers=64MB -c log_min_messages=fatal {self._settings}"
-        self._run("pg_ctl", "-D", self._data, "-o", options, "-w", "-l", self._directory / "log", "start")
+        self._run(
+            "pg_ctl",
+            "-D",
+            self._data,
+            "-o",
+            options,
+            "-w",
+            "-t",
+            PATIENCE_SECONDS,
+            "-l",
+            self._directory / "log",
+            "start",
+        )
 
     def promote(self) -> None:
         """A standby writes from now on."""
-        self._run("pg_ctl", "-D", self._data, "-w", "promote")
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", PATIENCE_SECONDS, "promote")
 
     def in_step(self) -> bool:
         """Whether a standby confirms every commit of this one."""

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ from zcloud.kernel.errors import Refused
 from zcloud.v1.operation_log_pb2 import OperationLog
 
 log = logging.getLogger(__name__)
+# Until a store that is away is asked again to take over what an earlier version kept.
+AGAIN_SECONDS = 60.0
 
 
 def main(argv: list[str]) -> int:
@@ -69,10 +72,16 @@ def _keep(calls: CallLog, batch: list[Told], node: str) -> str:
 
 
 def _take_over(directory: Path, calls: CallLog, node: str) -> None:
-    try:
-        take_over(directory, calls, node)
-    except Exception:
-        log.exception("calls of an earlier version wait in %s for the next start", directory)
+    while True:
+        try:
+            take_over(directory, calls, node)
+        except Refused:
+            time.sleep(AGAIN_SECONDS)
+        except Exception:
+            log.exception("calls of an earlier version wait in %s for the next start", directory)
+            return
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import logging
 import pkgutil
 from pathlib import Path
 
-from sqlalchemy import MetaData, select
+from sqlalchemy import select
 
 import zcloud.domain
 import zcloud.processes
@@ -99,7 +99,7 @@ class Node:
         leases = self.cluster.leases
         self.cloud = Cloud(Log(self.recorder), leases=leases)
         self.cloud.log.together = lambda: leases.together
-        self.models = ReadModels.of_api(MetaData())
+        self.models = ReadModels.of_api()
         self.engine = open_engine(directory, store)
         self.follower: Follower = (
             ProcessFollower(self.cloud.log, directory, store, self._writes)

@@ -55,8 +55,8 @@ class Cloud:
         self.snapshots: Snapshots | None = None
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
         self._last_time = log.recorder.last_time()
-        # Stream -> the newest decision on it that is not in the log yet.
-        self._unwritten: dict[str, asyncio.Future[list[Record]]] = {}
+        # Stream -> the decisions on it that are not in the log yet, each with the version that it rests on.
+        self._unwritten: dict[str, list[tuple[int, asyncio.Future[list[Record]]]]] = {}
         # Stream -> when the store last changed the time of what is cached, counted.
         self._moved: OrderedDict[str, int] = OrderedDict()
         self._moves = 0
@@ -137,14 +137,17 @@ class Cloud:
 
     def _submit(self, append: Append) -> asyncio.Future[list[Record]]:
         written = self.log.submit(append)
-        streams = tuple(append.bases)
-        self._unwritten.update(dict.fromkeys(streams, written))
+        for stream, base in append.bases.items():
+            self._unwritten.setdefault(stream, []).append((base, written))
 
         def done(_: object) -> None:
             if not written.cancelled():
                 written.exception()  # taken, also where whoever decided is gone: nobody else is to be told
-            for stream in streams:
-                if self._unwritten.get(stream) is written:
+            for stream in append.bases:
+                left = [waiting for waiting in self._unwritten[stream] if waiting[1] is not written]
+                if left:
+                    self._unwritten[stream] = left
+                else:
                     del self._unwritten[stream]
 
         written.add_done_callback(done)
@@ -152,7 +155,7 @@ class Cloud:
 
     async def written(self, streams: Iterable[str]) -> bool:
         """Waits for what was decided on these streams and is on its way; whether all of it is in the log then."""
-        waiting = {self._unwritten[stream] for stream in streams if stream in self._unwritten}
+        waiting = {append for stream in streams for _, append in self._unwritten.get(stream, ())}
         if not waiting:
             return True
         await asyncio.wait(waiting)
@@ -264,10 +267,18 @@ class Cloud:
             stream = str(record.originator_id)
             if stream in self._cache:
                 head = self._cache[stream]
-                if head is None or head.version < record.originator_version:
+                if self._contradicts(stream, record):
+                    # It holds what will never be written, and who is told of this event looks at it now.
+                    del self._cache[stream]
+                elif head is None or head.version < record.originator_version:
                     del self._cache[stream]
                     if head is not None and head.version == record.originator_version - 1:
                         self._follow(stream, head, record)
+
+    def _contradicts(self, stream: str, record: Record) -> bool:
+        """Whether another node was quicker with a version that this one has decided and not written yet."""
+        unwritten = self._unwritten.get(stream, ())
+        return any(base < record.originator_version and not append.done() for base, append in unwritten)
 
     def _follow(self, stream: str, head: Aggregate, record: Record) -> None:
         """Others change what this node has in memory: it need not be read again."""

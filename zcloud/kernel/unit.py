@@ -139,7 +139,7 @@ class Unit:
     def changed(self) -> Iterator[tuple[str, Aggregate]]:
         """Aggregates with events to write, in the order in which they were read."""
         for stream, (aggregate, _) in self.seen.items():
-            if aggregate is not None and aggregate.pending:
+            if aggregate is not None and aggregate.__dict__["pending"]:  # asked very often
                 yield stream, aggregate
 
     def envelope(self, aggregate: Aggregate) -> tuple[str, str, str]:

@@ -114,6 +114,13 @@ def delete(request: dict[str, Any]) -> dict[str, Any] | None:
     return sftp_helper.delete(request)
 
 
+def digest(request: dict[str, Any]) -> dict[str, Any]:
+    """Of the whole image, as whoever fetches it gets it."""
+    store, uuid = Store(request["url"]), os.path.basename(os.path.dirname(request["install_path"]))
+    told, _ = store.image(uuid)
+    return {"actual_size": told["size"], "digest": sftp_helper.digest_of(store.read(uuid), request)}
+
+
 def clean(request: dict[str, Any]) -> dict[str, Any]:
     """What nothing refers to, and what transfers left that nobody has gone on with for days."""
     url = request["url"]
@@ -207,6 +214,7 @@ OPERATIONS = {
     "connect": connect,
     "download": download,
     "delete": delete,
+    "digest": digest,
     "clean": clean,
     "export": export,
     "unexport": unexport,

@@ -226,6 +226,26 @@ def test_an_iso_that_is_deleted_is_taken_out_of_drives(tmp_path: Path) -> None:
     on_ground(tmp_path, body)
 
 
+def test_an_iso_that_goes_with_its_owner_is_taken_out_of_drives(tmp_path: Path) -> None:
+    """VM-31: also of VMs of others, with whom it was shared."""
+
+    async def body(here: Ground) -> None:
+        iso = await add_image(here, "iso", format="Iso")
+        owner, _ = await here.api.account("owner")
+        await here.api.call("ChangeResourceOwner", resource_uuid=iso, account_uuid=owner)
+        await here.api.call("ShareResource", resource_uuids=[iso], to_public=True)
+        vm = await here.create()
+        await here.api.done("AttachIsoToVmInstance", vm_instance_uuid=vm.uuid, iso_uuid=iso)
+        assert iso in inside(here, vm.uuid)[0]
+        await here.api.done("DeleteAccount", uuid=owner, delete_mode="enforcing")
+        assert drives(await here.vm(vm.uuid)) == [(0, "")]
+        assert inside(here, vm.uuid) == [""]
+        error = await refused(here.api.call("GetImage", uuid=iso))
+        assert error.code == "NOT_FOUND"
+
+    on_ground(tmp_path, body)
+
+
 def test_what_it_boots_with(tmp_path: Path) -> None:
     """VM-07, VM-08: from the next start on; the firmware comes from the image."""
 

@@ -244,7 +244,11 @@ def test_images_are_found_again_and_what_is_gone_is_cleaned_away(tmp_path: Path,
         await api.done("ReclaimSpaceFromImageStore", uuid=store.uuid)
         assert packs(tmp_path / "store") <= len(BASE)
         stop({"url": str(tmp_path / "store")})
-        await api.done("ReconnectBackupStorage", uuid=store.uuid)
+        await api.done("ReconnectImageStoreBackupStorage", uuid=store.uuid)
+        await api.done("CalculateImageHash", uuid=base.uuid, backup_storage_uuid=store.uuid, algorithm="md5")
+        await api.done("SyncImageSize", uuid=base.uuid)
+        known = (await api.call("GetImage", uuid=base.uuid)).inventory
+        assert (known.actual_size, known.copies[0].md5) == (len(BASE), hashlib.md5(BASE).hexdigest())
         told = (await api.call("GetImagesFromImageStoreBackupStorage", uuid=store.uuid)).images
         assert [(i.uuid, i.name, i.actual_size, i.platform) for i in told] == [
             (base.uuid, "base", len(BASE), "Windows")

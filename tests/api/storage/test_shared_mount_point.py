@@ -10,6 +10,7 @@ import pytest
 from agents.simulator.directory import Directory
 from agents.simulator.host import SimulatedHost
 from tests.api.compute.ground import GIB, Ground, on_ground, refused
+from tests.api.operations.test_jobs import slow
 from tests.support.cloud import simulated_hosts, until
 from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
@@ -158,6 +159,43 @@ def test_it_is_connected_while_any_host_has_it(tmp_path: Path) -> None:
             assert (await storage(here)).total_capacity == size
 
     on_ground(tmp_path, body, hosts=2, shared=True)
+
+
+def test_nothing_is_done_while_it_is_reconnected(tmp_path: Path) -> None:
+    """PS-19: neither with what lies there nor with what would."""
+
+    async def body(here: Ground) -> None:
+        vm = await here.create(data_disk_sizes=[GIB])
+        await here.api.done("StopVmInstance", uuid=vm.uuid)
+        gate = await slow(here.host)
+        reconnect = await here.api.call("ReconnectPrimaryStorage", uuid=here.storage)
+
+        async def connecting() -> bool:
+            found = await storage(here)
+            return bool(found.status == found.STATUS_CONNECTING)
+
+        await until(connecting)
+        root = {"volume_uuid": vm.root_volume_uuid}
+        for rpc, fields in (
+            ("StartVmInstance", {"uuid": vm.uuid}),
+            ("CreateVolumeSnapshot", {**root, "name": "s"}),
+            ("CreateVmInstance", here.fields()),
+        ):
+            error = await refused(here.api.done(rpc, **fields))
+            assert error.code in ("FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"), rpc
+            assert "onnecting" in error.message or "being connected" in error.message, rpc
+        gate()
+        job = await here.api.wait(reconnect.job_uuid)
+        assert job.state == job.STATE_SUCCEEDED, job
+        assert not await connecting()
+        await here.api.done("StartVmInstance", uuid=vm.uuid)
+        # one that cannot be reconnected is what it was: the host has it still, as far as is known
+        here.order("PrepareSharedMountPointTask")
+        await here.failed("ReconnectPrimaryStorage", uuid=here.storage)
+        found = await storage(here)
+        assert found.status == found.STATUS_CONNECTED
+
+    on_ground(tmp_path, body, shared=True)
 
 
 def made(kind: type[PrimaryStorage], name: str, type_: str) -> PrimaryStorage:

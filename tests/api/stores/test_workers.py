@@ -30,6 +30,13 @@ def test_two_workers_are_one_server(tmp_path: Path, postgres: PostgresCluster) -
         zones = [_other(server, admin, n).call("CreateZone", name=f"z{n}").inventory.uuid for n in range(12)]
         for n, uuid in enumerate(zones):
             assert _other(server, admin, n).call("GetZone", uuid=uuid).inventory.name == f"z{n}"
+        told = {"filter": "name = CreateZone", "order_by": "create_date"}
+        end = time.monotonic() + SECONDS
+        while len(calls := _other(server, admin, 0).call("QueryOperationLog", **told).inventories) < 12:
+            assert time.monotonic() < end
+            time.sleep(0.05)  # what the other took is written within a moment
+        assert [call.resource_uuid for call in calls] == zones
+        assert {call.management_node_name for call in calls} <= set(nodes)
         os.kill(max(nodes.values()), signal.SIGKILL)
         end = time.monotonic() + SECONDS
         while max(nodes.values()) in (now := _alive(server, admin)) or len(now) < 2:
@@ -41,9 +48,16 @@ def test_two_workers_are_one_server(tmp_path: Path, postgres: PostgresCluster) -
 
 
 def test_one_process_writes_sqlite(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "data", arguments=["--workers", "2"])
-    with pytest.raises(RuntimeError, match="one process writes a SQLite store"):
-        server.start()
+    """There they are fronts of one node."""
+    server = ServerProcess(tmp_path / "data", arguments=["--workers", "2", "--fronts", "2"])
+    server.start()
+    try:
+        (node,) = server.admin.call("QueryManagementNode").inventories
+        children = Path(f"/proc/{node.process}/task/{node.process}/children").read_text().split()
+        commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
+        assert sum(b"zcloud.api.front" in command for command in commands) == 2
+    finally:
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("lease", ["0", "-1", "nan", "soon", "1e9"])

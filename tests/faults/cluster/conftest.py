@@ -1,4 +1,4 @@
-"""One process that forks all nodes of this directory's tests."""
+"""One process that forks all nodes of this directory's tests, and agents that do not wait for long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.cluster.forked import nursery
+from tests.faults.cluster.hosts import impatient
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def forks() -> Iterator[str]:
     """Where to order a node."""
     with nursery() as path:
         yield path
+
+
+@pytest.fixture(autouse=True)
+def _impatient() -> Iterator[None]:
+    with impatient():
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import socket
@@ -18,7 +19,7 @@ from agents.runtime.enroll import enroll
 from agents.simulator.fleet import Fleet
 from tests.api.compute.ground import Ground, furnish
 from tests.faults.cluster.forked import ForkedServer
-from tests.faults.cluster.hosts import CountedHost, impatient
+from tests.faults.cluster.hosts import CountedHost
 from tests.faults.harness.hosts import Effects
 from tests.support.cloud import CHANNEL, Api, ApiError, running_node, simulator_cluster, until
 
@@ -44,7 +45,6 @@ class Nodes:
         self.doors: dict[tuple[str, str], str] = {}
         self.agents: list[Doors] = []
         self.processes = {name: self._process(nursery, name, mutant) for name in names}
-        self.out: set[str] = set()
         self.ground: Ground = None  # type: ignore[assignment]
         self.effects = Effects()
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -75,23 +75,19 @@ class Nodes:
     async def up(self, name: str) -> None:
         """Returns when it serves."""
         await asyncio.to_thread(self.processes[name].start)
-        self.out.discard(name)
         if name not in self._channels:
             self._channels[name] = grpc.aio.insecure_channel(self.processes[name].address, options=CLIENT)
 
     def kill(self, name: str) -> None:
         """As a power cut would."""
-        self.out.add(name)
         self.processes[name].kill()
 
     def pause(self, name: str) -> None:
         """It stands still; its connections stay open."""
-        self.out.add(name)
         self.processes[name].pause()
 
     def go_on(self, name: str) -> None:
         """The end of a pause."""
-        self.out.discard(name)
         self.processes[name].go_on()
 
     async def at(self, name: str) -> Api:
@@ -174,16 +170,15 @@ async def cluster(
     """
     made = Nodes(nursery, base, store, names, mutant)
     try:
-        with impatient():
-            await made.start(*late)
-            async with contextlib.AsyncExitStack() as stack:
-                made.bring_key("builder")
-                async with running_node(base / "builder", store) as api:
-                    zone, uuid = await simulator_cluster(api)
-                    hosts = [await _host(api, uuid, n, made.effects) for n in range(HOSTS)]
-                    made.agents = await _agents(stack, await made.at(names[0]), base, hosts)
-                    made.ground = await furnish(Ground(api, zone, uuid, list(hosts), None))  # type: ignore[arg-type]
-                yield made
+        await made.start(*late)
+        async with contextlib.AsyncExitStack() as stack:
+            made.bring_key("builder")
+            async with running_node(base / "builder", store) as api:
+                zone, uuid = await simulator_cluster(api)
+                hosts = [await _host(api, uuid, n, made.effects) for n in range(HOSTS)]
+                made.agents = await _agents(stack, await made.at(names[0]), base, hosts)
+                made.ground = await furnish(Ground(api, zone, uuid, list(hosts), None))  # type: ignore[arg-type]
+            yield made
     finally:
         await made.close()
 
@@ -206,10 +201,18 @@ async def _agents(stack: contextlib.AsyncExitStack, api: Api, base: Path, hosts:
     return [doors for fleet in fleets for doors in fleet._doors]
 
 
+# Processes of xdist take every so manieth port, each its own.
+_WORKERS = 8
+_taken: set[int] = set()
+
+
 def _free_port() -> int:
     """None of those that the kernel gives to whoever asks for any: it must be free again after each death."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     while True:
-        port = random.randint(12_000, 30_000)
+        port = random.randrange(12_000 + worker, 30_000, _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _taken:
+                _taken.add(port)
+                return port

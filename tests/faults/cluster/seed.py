@@ -121,7 +121,8 @@ class Life:
         if not vms or (len(vms) < MOST_VMS and chance.random() < 0.5):
             return "CreateVmInstance", self.nodes.ground.fields(name=name, memory_size=1 << 28)
         kind = chance.random()
-        jobs = self.account.active()
+        # A host whose connect was cancelled is let be for half a minute.
+        jobs = [job for job in self.account.active() if job.resource_kind == "vm_instance"]
         if kind < 0.05 and jobs:
             return "CancelJob", {"uuid": chance.choice(jobs).uuid}
         if kind < 0.08:

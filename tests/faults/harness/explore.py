@@ -35,7 +35,8 @@ CLEAN = {
 }
 # What fails is tried again by itself when the host connects, which it does after a kill.
 AGAIN = {"collect_host_debt"}
-CACHES = {"cache", "cached_images", "shares", "allocated", "dhcp", "held"}
+# That something was on a storage and went makes the next look for what is left of it, and is no rest itself.
+CACHES = {"cache", "cached_images", "shares", "allocated", "dhcp", "held", "reclaimable"}
 
 
 def without_caches(value: Any) -> Any:

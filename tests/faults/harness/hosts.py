@@ -29,6 +29,8 @@ from zcloud.v1.backup_storage_task_pb2 import (
     DeleteExportedImageTask,
     ExportImageResult,
     ExportImageTask,
+    MeasureImageResult,
+    MeasureImageTask,
     StopImageStoreResult,
     StopImageStoreTask,
     StoredImage,
@@ -254,6 +256,10 @@ def node_handlers(servers: Servers, hosts: dict[str, Host], make: Callable[[str]
             servers.exports.add(args.image_uuid)
             return ExportImageResult(path="/exports/t/i.qcow2", md5="0" * 32)
 
+    class Measure(Own, task=MeasureImageTask, result=MeasureImageResult):
+        def apply(self, args: Any) -> Any:
+            return MeasureImageResult(actual_size=IMAGE_BYTES, digest="0" * 32 if args.algorithm else "")
+
     class Unexport(Own, task=DeleteExportedImageTask, result=DeleteExportedImageResult):
         def apply(self, args: Any) -> Any:
             servers.exports.discard(args.image_uuid)
@@ -263,7 +269,7 @@ def node_handlers(servers: Servers, hosts: dict[str, Host], make: Callable[[str]
         def apply(self, args: Any) -> Any:
             return StopImageStoreResult()
 
-    stores = [ConnectStore(), Clean(), Export(), Unexport(), Stop()]
+    stores = [ConnectStore(), Clean(), Export(), Unexport(), Stop(), Measure()]
     return [Connect(), Download(), Delete(), Deploy(), Remove(), *stores]
 
 

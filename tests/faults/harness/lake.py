@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import enum
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,9 +155,14 @@ class Fold:
         self.views: dict[str, View] = {}
         self._of_kind: dict[str, dict[str, View]] = {}
 
-    def fork(self) -> Fold:
+    def fork(self, about: Collection[str] | None = None) -> Fold:
+        """about: resources that something will happen to; the others are not copied. By default all may change."""
         made = Fold()
         for uuid, view in self.views.items():
+            if about is not None and uuid not in about:
+                made.views[uuid] = view
+                made._sort(view)
+                continue
             beside = {stream: found.copy() for stream, found in view.beside.items()}
             made.views[uuid] = copied = View(uuid, view.main.copy() if view.main else None, beside)
             made._sort(copied)

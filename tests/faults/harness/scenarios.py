@@ -171,6 +171,11 @@ SCENARIOS = [
     Scenario("expunge_image", "expunge_image", "image_deleted", calls("ExpungeImage", uuid="$image")),
     Scenario("expunge_image_copies", "expunge_image_copies", "copy_deleted", calls("ExpungeImage", uuid="$image")),
     Scenario("delete_iso", "delete_image", "with_iso", calls("DeleteImage", uuid="$iso")),
+    Scenario("delete_owned_iso", "delete_owned_image", "with_iso", submits(
+        "delete_owned_image", "iso", kind="image", mode="Permissive")),
+    Scenario("calculate_hash", "calculate_image_hash", "parts", calls(
+        "CalculateImageHash", uuid="$image", backup_storage_uuid="$backup", algorithm="md5")),
+    Scenario("sync_size", "sync_image_size", "parts", calls("SyncImageSize", uuid="$image")),
     Scenario("eject_iso", "eject_iso", "with_iso", submits("eject_iso", "vm", iso_uuid="$iso")),
     Scenario("copy_image", "copy_image", "two_backups", calls(
         "CopyImageToBackupStorage", uuid="$image", backup_storage_uuid="$backup2")),

@@ -20,6 +20,7 @@ from tests.projections.query.evaluate import Sight, satisfies
 from tests.projections.query.test_against_plain_python import _terms
 from tests.projections.world import ADMIN, ALICE, BOB, World, fresh_models, make_world, memory
 from tests.support.postgres import PostgresCluster
+from zcloud.kernel.memory import settle
 
 FILTERS, PER_WORLD = 50_000, 5_000
 ON_POSTGRESQL = 1_000
@@ -71,7 +72,8 @@ def compare(connection: Connection, models: ReadModels, world: World, seed: int,
 
 
 def one_world(seed: int) -> Found:
-    world, models = make_world(seed), fresh_models()
+    world, models = make_world(seed), ReadModels.of_api()
+    settle()
     with memory() as connection:
         world.store(connection, models)
         return compare(connection, models, world, seed, PER_WORLD)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, MetaData, event
+from sqlalchemy import Connection, event
 
-from projections.engine import open_engine
+from projections.engine import open_engine, reading
 from projections.model import ReadModel
 from projections.query.query import run
 from projections.query.viewer import Viewer
@@ -18,6 +18,8 @@ from tests.support.postgres import PostgresCluster
 from zcloud.v1 import vm_instance_pb2 as pb
 
 ADMIN = Viewer("f" * 32, is_admin=True)
+# A third of the machines are the one's, five the other's, who sees a hundred more.
+MANY, FEW, OTHER = Viewer("a" * 32), Viewer("b" * 32), Viewer("c" * 32)
 MACHINES = 3_000
 HOST = "8" * 32
 FILTERS = {
@@ -37,17 +39,24 @@ def machine(n: int) -> pb.VmInstance:
     return vm
 
 
+def whose(n: int) -> tuple[str, bool, list[str]]:
+    """Its owner, whether everyone sees it, and who else does."""
+    owner = MANY if n % 3 == 0 else FEW if n % 600 == 1 else OTHER
+    shared = [FEW.account_uuid] * (n % 30 == 2) + ["d" * 32] * (n % 2)
+    return owner.account_uuid, n % 300 == 7, shared
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def filled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres: PostgresCluster
 ) -> Iterator[tuple[Connection, ReadModels, ReadModel]]:
     address = postgres.database() if request.param == "postgresql" else ""
-    engine, models = open_engine(tmp_path_factory.mktemp("plans"), address), ReadModels.of_api(MetaData())
+    engine, models = reading(open_engine(tmp_path_factory.mktemp("plans"), address)), ReadModels.of_api()
     with engine.begin() as connection:
         for model in models:
             model.create(connection)
         model = models["vm_instance"]
-        model.write(connection, [model.rows(machine(n), "") for n in range(MACHINES)])
+        model.write(connection, [model.rows(machine(n), *whose(n)) for n in range(MACHINES)])
     if address:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE")
@@ -56,7 +65,9 @@ def filled(
     engine.dispose()
 
 
-def plans(connection: Connection, models: ReadModels, model: ReadModel, filter: str, order: str) -> list[str]:
+def plans(
+    connection: Connection, models: ReadModels, model: ReadModel, filter: str, order: str, viewer: Viewer = ADMIN
+) -> list[str]:
     """Of the first page, and of every statement of one from the middle."""
     found: list[str] = []
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
@@ -66,15 +77,17 @@ def plans(connection: Connection, models: ReadModels, model: ReadModel, filter: 
             asking.execute(explain + statement, parameters)
             found.append("\n".join(str(row[-1]) for row in asking.fetchall()))
 
+    def ask(token: str) -> str:
+        asked = {"filter": filter, "order_by": order, "page_size": 50 if viewer in (ADMIN, MANY) else 10}
+        return run(connection, model, models, viewer=viewer, page_token=token, **asked).next_page_token  # type: ignore[arg-type]
+
     token = ""
-    for _ in range(12):
-        token = run(
-            connection, model, models, viewer=ADMIN, filter=filter, order_by=order, page_size=50, page_token=token
-        ).next_page_token
+    for _ in range(12 if viewer is ADMIN else 3):
+        token = ask(token)
     event.listen(connection, "before_cursor_execute", before)
     try:
         for at in ("", token):
-            run(connection, model, models, viewer=ADMIN, filter=filter, order_by=order, page_size=50, page_token=at)
+            ask(at)
     finally:
         event.remove(connection, "before_cursor_execute", before)
     return found
@@ -104,3 +117,53 @@ def test_what_is_on_a_host_is_found_by_the_host(filled: tuple[Connection, ReadMo
     for order in ORDERS:
         plan = plans(connection, models, model, f"host_uuid = {HOST} AND state = Running", order)[0]
         assert "ix_vm_instance_host_uuid" in plan, plan
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("viewer", [MANY, FEW], ids=["many", "few"])
+def test_pages_of_an_account_are_read_by_whose_they_are(
+    filled: tuple[Connection, ReadModels, ReadModel], viewer: Viewer, order: str
+) -> None:
+    """Its own by the owner, all else by whom it is shared with, both in the order of the page: nothing else is read.
+
+    ARC-14
+    """
+    connection, models, model = filled
+    by = f"_by_{order.partition(' ')[0]}" if order else ""
+    for plan in plans(connection, models, model, "cpu_num >= 2", order, viewer):
+        if connection.dialect.name == "sqlite":
+            read = [line for line in plan.splitlines() if re.search(" (vm_instance|resource_share) ", line)]
+            index = f"ix_resource_share{by}" if by else "sqlite_autoindex_resource_share_1"
+            shared = rf"SEARCH resource_share USING COVERING INDEX {index} \(account_uuid=\? AND kind=\?"
+            single = r"SEARCH vm_instance USING INDEX sqlite_autoindex_vm_instance_1 \(uuid=\?\)"
+            wanted = [rf"SEARCH vm_instance USING INDEX ix_vm_instance_own{by} \(_owner_uuid=\?", *[shared, single] * 2]
+            assert len(read) == len(wanted), plan
+            for line, pattern in zip(read, wanted, strict=True):
+                assert re.match(pattern, line), plan
+        elif viewer is FEW:  # who has a third may as well be served by a walk through all
+            assert "ix_vm_instance_own" in plan, plan
+            assert re.search(r"ix_resource_share_by|resource_share_pkey", plan), plan
+            assert "Seq Scan" not in plan, plan
+
+
+def test_what_an_account_asks_of_a_host_is_found_by_the_host(
+    filled: tuple[Connection, ReadModels, ReadModel],
+) -> None:
+    connection, models, model = filled
+    for order in ORDERS:
+        plan = plans(connection, models, model, f"host_uuid = {HOST} AND state = Running", order, MANY)[0]
+        assert "ix_vm_instance_host_uuid" in plan, plan
+        assert "ix_vm_instance_own" not in plan, plan
+
+
+def test_no_plan_is_made_for_whatever_account(filled: tuple[Connection, ReadModels, ReadModel]) -> None:
+    """PostgreSQL would plan once for all values of a statement, as if everybody had a third of the machines."""
+    connection, models, model = filled
+    for _ in range(8):
+        run(connection, model, models, viewer=FEW, filter="cpu_num >= 2", order_by="name", page_size=10)
+    if connection.dialect.name == "postgresql":
+        text = (
+            "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE statement LIKE '%cpu_num%'"
+        )
+        generic, custom = connection.exec_driver_sql(text.replace("%", "%%")).one()
+        assert (int(generic), int(custom) > 0) == (0, True)

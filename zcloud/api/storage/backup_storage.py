@@ -32,6 +32,8 @@ async def update_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> Sf
     return storage
 
 
+@command("ReconnectSftpBackupStorage")
+@command("ReconnectImageStoreBackupStorage")
 @command("ReconnectBackupStorage")
 async def reconnect_backup_storage(call: Call, unit: Unit, request: Any) -> BackupStorage:
     """Connects and measures it anew (BS-10)."""

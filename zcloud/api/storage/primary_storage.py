@@ -16,6 +16,7 @@ from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorage
 from zcloud.domain.storage.primary_storage_state import PrimaryStorageState
 from zcloud.domain.storage.shared_mount_point_primary_storage import SharedMountPointPrimaryStorage
 from zcloud.domain.storage.storage_combinations import must_combine
+from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
@@ -55,6 +56,24 @@ async def _add(call: Call, unit: Unit, request: Any, kind: type[Made]) -> Made:
 async def reconnect_primary_storage(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
     """Every connected host that it is attached to looks at it again; without one there is nothing to do."""
     storage = await unit.usable(PrimaryStorage, request.uuid)
+    await _look_again(unit, storage)
+    return storage
+
+
+@command("UpdatePrimaryStorage")
+async def update_primary_storage(call: Call, unit: Unit, request: Any) -> PrimaryStorage:
+    """Where it is reached by another network, hosts look at that at once (PS-05)."""
+    storage = await unit.get(PrimaryStorage, request.uuid)
+    before = storage.storage_network_cidr
+    storage.update(**arguments(call, request))
+    if storage.storage_network_cidr != before:
+        books = await unit.companion(PrimaryStorageNetwork, storage)
+        books.forget([one.host_uuid for one in books.storage_network_hosts])
+        await _look_again(unit, storage)
+    return storage
+
+
+async def _look_again(unit: Unit, storage: PrimaryStorage) -> None:
     hosts = []
     for cluster_uuid in storage.attached_cluster_uuids:
         cluster = await unit.find(Cluster, cluster_uuid)
@@ -62,7 +81,6 @@ async def reconnect_primary_storage(call: Call, unit: Unit, request: Any) -> Pri
         hosts += [host.uuid for host in found if await _is_connected(unit, host)]
     if hosts:
         await submit(unit, "reconnect_primary_storage", storage, {"storage": storage.uuid, "hosts": hosts})
-    return storage
 
 
 @command("ChangePrimaryStorageState")

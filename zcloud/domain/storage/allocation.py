@@ -22,6 +22,7 @@ from zcloud.domain.storage.primary_storage import (
 )
 from zcloud.domain.storage.primary_storage_state import GROWS, TAKES_NEW
 from zcloud.domain.storage.status import Status
+from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume import Volume, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
@@ -157,6 +158,7 @@ async def forget(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
     freed = (await unit.companion(HostStorage, host)).forget(storage.uuid)
     (await unit.companion(PrimaryStorageCapacity, storage)).forget(host.uuid, freed)
     (await unit.companion(ImageCache, host)).forget_storage(storage.uuid)
+    (await unit.companion(PrimaryStorageNetwork, storage)).forget((host.uuid,))
     await _reconsider(unit, storage)
 
 
@@ -239,6 +241,15 @@ async def _cache_need(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
     if share is not None and image_key(image) in share.claims:
         return 0
     return (await unit.companion(ImageFacts, image)).actual_size
+
+
+async def settle(unit: Unit, storage: PrimaryStorage) -> None:
+    """A reconnect is over: the storage is what the hosts that have it make it."""
+    status = await unit.companion(PrimaryStorageStatus, storage)
+    if (await unit.companion(PrimaryStorageCapacity, storage)).reachable:
+        status.connected()
+    else:
+        status.disconnected("no host that has it is connected")
 
 
 async def _reconsider(unit: Unit, storage: PrimaryStorage) -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
+from zcloud.domain.storage.networks import must_be_network
 from zcloud.domain.storage.percent import percent
 from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
-from zcloud.kernel.errors import Reason, invalid, precondition
+from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.event import Event
 from zcloud.kernel.resource import State, Switched
-
-
-def must_be_network(field: str, text: str) -> None:
-    """Raises INVALID_ARGUMENT."""
-    try:
-        good = "/" in text and bool(ip_network(text))
-    except ValueError:
-        good = False
-    if not good:
-        raise invalid(field, text, "must be a network such as 10.1.0.0/16, with no host bits set, or empty for none")
 
 
 class BackupStorage(Switched, kind="backup_storage", abstract=True):

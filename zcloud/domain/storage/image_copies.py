@@ -85,13 +85,14 @@ async def must_have_room(unit: Unit, storage: BackupStorage, size: int = 1) -> N
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text, backup_storage_uuid=storage.uuid)
 
 
-async def choose(unit: Unit, storages: list[str], size: int = 1, source: PrimaryStorage | None = None) -> BackupStorage:
-    """The one with the most room among those that can take so many bytes (BS-31). Raises RESOURCE_EXHAUSTED.
+async def verdicts(
+    unit: Unit, storages: list[str], size: int, source: PrimaryStorage | None
+) -> list[tuple[BackupStorage, int, str]]:
+    """Each storage, the room on it, and why it cannot take so many bytes; the best first (BS-31).
 
     source: the primary storage that they come from; not every kind goes with every other (PS-15).
     """
-    best: tuple[int, BackupStorage] | None = None
-    whys = []
+    found = []
     for uuid in storages:
         storage = await unit.find(BackupStorage, uuid)
         if storage is None or storage.deleting_job:
@@ -102,14 +103,18 @@ async def choose(unit: Unit, storages: list[str], size: int = 1, source: Primary
         room = await room_on(unit, storage)
         if not why and room < size:
             why = f'backup storage "{storage.name}" is full: it has room for {room} bytes, {size} are needed'
-        if why:
-            whys.append(why)
-        elif best is None or room > best[0]:
-            best = (room, storage)
-    if best is None:
-        text = f"no backup storage can take an image: {'; '.join(whys[:10]) or 'there is none; add one first'}"
+        found.append((storage, room, why))
+    return sorted(found, key=lambda one: (bool(one[2]), -one[1]))
+
+
+async def choose(unit: Unit, storages: list[str], size: int = 1, source: PrimaryStorage | None = None) -> BackupStorage:
+    """The one with the most room among those that can take so many bytes. Raises RESOURCE_EXHAUSTED."""
+    found = await verdicts(unit, storages, size, source)
+    if not found or found[0][2]:
+        whys = "; ".join(why for _, _, why in found[:10])
+        text = f"no backup storage can take an image: {whys or 'there is none; add one first'}"
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
-    return best[1]
+    return found[0][0]
 
 
 async def drop_copy(unit: Unit, image: Image, storage: BackupStorage, *, keep: bool = False) -> None:

@@ -144,6 +144,22 @@ class ImageFacts(Companion, of="image", role="facts"):
             told = {"export_url": self.export_url, "export_md5": self.export_md5}
             _change(aggregate, (self.backup_storage_uuid,), **told)
 
+    class Hashed(Event):
+        """This is what a copy holds; empty where it was not asked for."""
+
+        backup_storage_uuid: str
+        sha256: str = ""
+        md5: str = ""
+
+        def apply(self, aggregate: Any) -> None:
+            told = {"sha256": self.sha256, "md5": self.md5}
+            _change(aggregate, (self.backup_storage_uuid,), **{name: value for name, value in told.items() if value})
+
+    class SizeSynced(Event):
+        """So big is the file."""
+
+        actual_size: int
+
     class CopyRemoved(Event):
         """A backup storage does not have it any more."""
 
@@ -221,6 +237,17 @@ class ImageFacts(Companion, of="image", role="facts"):
         copy = self.copy_on(backup_storage_uuid)
         if copy is not None and (copy.export_url, copy.export_md5) != (url, md5):
             self.trigger(self.Exported(backup_storage_uuid=backup_storage_uuid, export_url=url, export_md5=md5))
+
+    def hashed(self, backup_storage_uuid: str, algorithm: str, digest: str) -> None:
+        """algorithm: sha256 or md5. The same again is no event, nor is what is said of a copy that is gone."""
+        copy = self.copy_on(backup_storage_uuid)
+        if copy is not None and getattr(copy, algorithm) != digest:
+            self.trigger(self.Hashed(backup_storage_uuid=backup_storage_uuid, **{algorithm: digest}))
+
+    def sync_size(self, actual_size: int) -> None:
+        """The same again is no event."""
+        if actual_size != self.actual_size:
+            self.trigger(self.SizeSynced(actual_size=actual_size))
 
     def copy_on(self, backup_storage_uuid: str) -> ImageCopy | None:
         """The copy on a backup storage, if there is one."""

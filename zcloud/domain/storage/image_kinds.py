@@ -75,3 +75,6 @@ class ImageCopy(msgspec.Struct, frozen=True, omit_defaults=True):
     deleted_date: int = 0
     # A job removes it for good.
     expunging: bool = False
+    # What was read there when that was last asked for.
+    sha256: str = ""
+    md5: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
+from zcloud.domain.storage.networks import must_be_network
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.kernel.errors import invalid
 from zcloud.kernel.resource import Creation
@@ -40,17 +41,29 @@ class NfsPrimaryStorage(PrimaryStorage, kind="nfs_primary_storage"):
         url: str
         mount_options: str = ""
         type: str = "NFS"
+        storage_network_cidr: str = ""
 
     @property
     def directory(self) -> str:
         """The same on each host."""
         return f"{MOUNTS}/{self.uuid}"
 
-    def create(self, *, name: str, zone_uuid: str, url: str, mount_options: str = "", description: str = "") -> None:
+    def create(
+        self,
+        *,
+        name: str,
+        zone_uuid: str,
+        url: str,
+        mount_options: str = "",
+        description: str = "",
+        storage_network_cidr: str = "",
+    ) -> None:
         """url: server:/path of the export."""
         must_be_export("url", url)
         if mount_options and not _OPTIONS.fullmatch(mount_options):
             raise invalid("mount_options", mount_options, "must be options for mount, such as nfsvers=4.1,hard")
+        if storage_network_cidr:
+            must_be_network("storage_network_cidr", storage_network_cidr)
         self.trigger(
             self.Created(
                 name=name,
@@ -59,5 +72,6 @@ class NfsPrimaryStorage(PrimaryStorage, kind="nfs_primary_storage"):
                 zone_uuid=zone_uuid,
                 url=url,
                 mount_options=mount_options,
+                storage_network_cidr=storage_network_cidr,
             )
         )

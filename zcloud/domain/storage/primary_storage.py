@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from zcloud.domain.storage.claimed import is_volume, share_of
+from zcloud.domain.storage.networks import must_be_network
 from zcloud.domain.storage.percent import percent
 from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
 from zcloud.domain.storage.status import StorageStatus
@@ -32,6 +33,8 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
     type: str = ""
     url: str = ""
     attached_cluster_uuids: tuple[str, ...] = ()
+    # By which hosts reach it; empty: by whatever way there is (PS-05).
+    storage_network_cidr: str = ""
 
     @property
     def directory(self) -> str:
@@ -42,6 +45,11 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
         """Enabled, Disabled or in Maintenance by an administrator."""
 
         state: PrimaryStorageState
+
+    class StorageNetworkChanged(Event):
+        """Hosts reach it by another network."""
+
+        storage_network_cidr: str
 
     class Attached(Event):
         """The hosts of a cluster may keep volumes there."""
@@ -74,6 +82,23 @@ class PrimaryStorage(Resource, kind="primary_storage", abstract=True):
         def apply(self, aggregate: Any) -> None:
             super().apply(aggregate)
             aggregate.state = aggregate.state_before
+
+    def update(
+        self, *, name: str | None = None, description: str | None = None, storage_network_cidr: str | None = None
+    ) -> None:
+        """storage_network_cidr: empty for none. Saying what is already so is no event."""
+        if storage_network_cidr:
+            self.must_have_network()
+            must_be_network("storage_network_cidr", storage_network_cidr)
+        super().update(name=name, description=description)
+        if storage_network_cidr is not None and storage_network_cidr != self.storage_network_cidr:
+            self.trigger(self.StorageNetworkChanged(storage_network_cidr=storage_network_cidr))
+
+    def must_have_network(self) -> None:
+        """Refuses what is for storages that lie outside their hosts."""
+        if not self.spans_hosts:
+            text = f'primary storage "{self.name}" is {self.type}: what lies on a host is reached over no network'
+            raise precondition(Reason.NOT_SUPPORTED, text, primary_storage_uuid=self.uuid)
 
     def change_state(self, state_event: str) -> None:
         """state_event: enable, disable or maintain, from every state but Deleting."""

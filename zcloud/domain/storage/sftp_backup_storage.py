@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from zcloud.domain.ssh_access import AccessChange, SshAccess, must_have_secret
-from zcloud.domain.storage.backup_storage import BackupStorage, must_be_network
+from zcloud.domain.storage.backup_storage import BackupStorage
 from zcloud.domain.storage.local_primary_storage import must_be_storage_path
+from zcloud.domain.storage.networks import must_be_network
 from zcloud.kernel.resource import UNSET, Creation, Unset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus
@@ -9,6 +10,17 @@ from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupSto
 from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
+
+
+def address_in(cidr: str, addresses: Iterable[str]) -> str:
+    """The first that lies in the network; empty when none does."""
+    network = ip_network(cidr)
+    for text in addresses:
+        address = ip_address(text)
+        # That of the machine itself leads from others to themselves.
+        if address in network and address.is_loopback <= network.is_loopback:
+            return text
+    return ""
 
 
 async def data_address(unit: Unit, storage: BackupStorage) -> str:
@@ -27,12 +39,10 @@ async def _address(unit: Unit, storage: BackupStorage, cidr: str, what: str) -> 
     assert isinstance(storage, SftpBackupStorage | ImageStoreBackupStorage)
     if not cidr:
         return storage.hostname
-    found, network = (await unit.companion(BackupStorageStatus, storage)).addresses, ip_network(cidr)
-    for text in found:
-        address = ip_address(text)
-        # That of the machine itself leads from others to themselves.
-        if address in network and address.is_loopback <= network.is_loopback:
-            return text
+    found = (await unit.companion(BackupStorageStatus, storage)).addresses
+    address = address_in(cidr, found)
+    if address:
+        return address
     text = (
         f'backup storage "{storage.name}" has no address in the {what} {cidr}; '
         f"it has {', '.join(found) or 'told none'}; reconnect it when that has changed"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageStatus
 from zcloud.domain.storage.primary_storage_state import SERVES
+from zcloud.domain.storage.status import Status as StorageStatus
 from zcloud.domain.storage.storage_choice import best
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
-from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.kernel.unit import Unit
 
 
@@ -84,17 +85,30 @@ async def where(unit: Unit, disk: VolumeStatus) -> tuple[PrimaryStorage, Host] |
     return (storage, host) if storage is not None and host is not None else None
 
 
-async def must_serve(unit: Unit, volume: Volume, what: str) -> None:
-    """Refuses what touches the files of a volume while its storage is in maintenance. what: "expunged"."""
+async def must_serve(unit: Unit, volume: Volume, what: str, *, while_connecting: bool = False) -> None:
+    """Refuses what touches the files of a volume while its storage is in maintenance. what: "expunged".
+
+    Nor while it is reconnected, but for what ends a work that has begun (PS-19).
+    """
     storage = await _storage_of(unit, volume)
-    if storage is not None:
-        storage.must_serve(f'volume "{volume.name}" cannot be {what}')
+    if storage is None:
+        return
+    storage.must_serve(f'volume "{volume.name}" cannot be {what}')
+    if not while_connecting and await _is_connecting(unit, storage):
+        text = (
+            f'volume "{volume.name}" cannot be {what}: primary storage "{storage.name}" is being connected; try again'
+        )
+        raise precondition(Reason.WRONG_STATUS, text, primary_storage_uuid=storage.uuid)
 
 
 async def is_served(unit: Unit, volume: Volume) -> bool:
     """Nothing speaks against touching its files; for what can wait until the maintenance is over."""
     storage = await _storage_of(unit, volume)
-    return storage is None or storage.state in SERVES
+    return storage is None or (storage.state in SERVES and not await _is_connecting(unit, storage))
+
+
+async def _is_connecting(unit: Unit, storage: PrimaryStorage) -> bool:
+    return (await unit.companion(PrimaryStorageStatus, storage)).status is StorageStatus.CONNECTING
 
 
 async def _storage_of(unit: Unit, volume: Volume) -> PrimaryStorage | None:

@@ -250,7 +250,7 @@ class RetractVolumeSnapshot(Workflow, name="retract_volume_snapshot", version=1,
     async def begin(self, unit: Unit, job: Job) -> None:
         it, snapshot = await _files(unit, job)
         await must_work_on(unit, it.volume, job)
-        await must_serve(unit, it.volume, "relieved of a snapshot")
+        await must_serve(unit, it.volume, "relieved of a snapshot", while_connecting=True)
         if it.chain.tip != snapshot.uuid:
             text = f'snapshot "{snapshot.name}" is not the one that the volume lies on; delete it instead'
             raise precondition(Reason.WRONG_STATUS, text, snapshot_uuid=snapshot.uuid)

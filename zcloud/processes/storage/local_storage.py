@@ -9,12 +9,13 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
-from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
+from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageStatus
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Make, Step, Take, Task, Workflow, submit
 from zcloud.processes.infrastructure.host_watch import ON_LOST
 from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, prepare
+from zcloud.processes.storage.storage_network import network_of, take_network
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
     PrepareLocalStorageTask,
@@ -34,6 +35,7 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
     if not storage.spans_hosts:
         return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
     first = not (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    network = await network_of(unit, storage, host_uuid)
     if isinstance(storage, NfsPrimaryStorage):
         nfs = PrepareNfsStorageTask(
             primary_storage_uuid=storage.uuid,
@@ -41,9 +43,10 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
             mount_options=storage.mount_options,
             directory=storage.directory,
             first=first,
+            network=network,
         )
         return Task(host_uuid, nfs)
-    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first)
+    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first, network=network)
     return Task(host_uuid, task)
 
 
@@ -52,6 +55,8 @@ async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: Prepared) 
     host, storage = await unit.find(Host, host_uuid), await unit.find(PrimaryStorage, storage_uuid)
     if host is not None and storage is not None and host.cluster_uuid in storage.attached_cluster_uuids:
         await allocation.measured(unit, storage, host, result.total_capacity, result.available_capacity)
+        if not isinstance(result, PrepareLocalStorageResult):
+            await take_network(unit, storage, host, result.network)
 
 
 def step_for(number: int, host_uuid: str, storage_uuid: str) -> Step:
@@ -140,11 +145,33 @@ class PreparePrimaryStorages(Workflow, name="prepare_primary_storages", version=
         return tuple(step_for(n, args["host"], storage) for n, storage in enumerate(args["storages"], 1))
 
 
-class ReconnectPrimaryStorage(Workflow, name="reconnect_primary_storage", version=1, title="reconnect"):
-    """args: storage, hosts. The first that cannot ends it, and is named."""
+class ReconnectOnce(Workflow, name="reconnect_primary_storage", version=1, title="reconnect"):
+    """As it was when the storage stayed Connected meanwhile."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         return tuple(step_for(n, host, args["storage"]) for n, host in enumerate(args["hosts"], 1))
+
+
+class ReconnectPrimaryStorage(ReconnectOnce, name="reconnect_primary_storage", version=2, title="reconnect"):
+    """args: storage, hosts. The first that cannot ends it, and is named.
+
+    Connecting until a host has it again: nothing is done with what lies there meanwhile (PS-19).
+    """
+
+    async def begin(self, unit: Unit, job: Job) -> None:
+        storage = await unit.get(PrimaryStorage, job.resource_uuid)
+        (await unit.companion(PrimaryStorageStatus, storage)).connecting()
+
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        await self._settle(unit, job)
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        await self._settle(unit, job)
+
+    async def _settle(self, unit: Unit, job: Job) -> None:
+        storage = await unit.find(PrimaryStorage, job.resource_uuid)
+        if storage is not None:
+            await allocation.settle(unit, storage)
 
 
 async def lost(unit: Unit, host: Host, reason: str) -> None:
