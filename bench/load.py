@@ -18,12 +18,13 @@ WARM_SECONDS = 0.3
 
 @dataclass
 class Load:
-    """What came of it. seconds: of each counted call."""
+    """What came of it. seconds: of each counted call; counted_seconds: for how long calls were counted."""
 
     rate: float = 0.0
     seconds: list[float] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    counted_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ async def _drive(
         await as_planned()
     else:
         await asyncio.gather(*(as_answered(methods[n % CHANNELS]) for n in range(in_flight)))
-    load.rate = counted / (min(time.perf_counter(), end) - begin)
+    load.counted_seconds = min(time.perf_counter(), end) - begin
+    load.rate = counted / load.counted_seconds
     await asyncio.gather(*(channel.close() for channel in channels))
     return load
 

@@ -14,6 +14,14 @@ from typing import Any
 PACKAGES = ("grpcio", "protobuf", "uvloop", "eventsourcing", "sqlalchemy", "psycopg", "msgspec")
 
 
+# Processes of a node by the module that they run; what is none of these is the node itself.
+PROCESSES = {
+    "zcloud.api.front.process": "front",
+    "projections.worker": "read models",
+    "zcloud.api.call_worker": "log of calls",
+}
+
+
 @lru_cache
 def machine() -> dict[str, Any]:
     """Cores, memory, kernel, versions, the commit, and a sentence of it all."""
@@ -49,9 +57,23 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of the children that it still has."""
     total = 0.0
     for task in [pid, *_descendants(pid)]:
-        fields = Path(f"/proc/{task}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        total += _cpu(task)
     return total
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_by_process(pid: int) -> dict[str, float]:
+    """CPU seconds of a node by what its processes do, and of this one, which is the client."""
+    spent = {"client": time.process_time()}
+    for task in [pid, *_descendants(pid)]:
+        argv = Path(f"/proc/{task}/cmdline").read_bytes().decode().split("\0")
+        name = next((told for module, told in PROCESSES.items() if module in argv), "node")
+        spent[name] = spent.get(name, 0.0) + _cpu(task)
+    return spent
 
 
 def resident(pid: int) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from bench.load import Load, Target, drive
+from bench.load import WARM_SECONDS, Load, Target, drive
+from bench.machine import cpu_by_process
 from tests.support.cloud import Client, ServerProcess, build
 from tests.support.postgres import PostgresCluster
 from zcloud.api.rpcs import rpcs
@@ -45,6 +46,14 @@ class Product:
         if load.refused:
             raise RuntimeError(f"{rpc}: {len(load.refused)} refused, the first: {load.refused[0]}")
         return load
+
+    def costs(self, load: Load, before: dict[str, float]) -> str:
+        """What a call of this load has cost, by process; before: cpu_by_process when it began."""
+        after = cpu_by_process(self.pid)
+        calls = load.rate * (load.counted_seconds + WARM_SECONDS)
+        each = {name: 1e6 * (seconds - before.get(name, 0.0)) / calls for name, seconds in after.items()}
+        told = ", ".join(f"{name} {each[name]:.0f}" for name in sorted(each, key=lambda n: -each[n]))
+        return f"CPU \u00b5s a call: {told}"
 
     def die_and_come_back(self) -> None:
         """A power cut, and the start after it."""
