@@ -1,4 +1,4 @@
-"""Two hosts on a real NFS server: a guest goes from one to the other while it runs (PS-03, PS-07, VM-38)."""
+"""Two hosts with files in common: a guest goes from one to the other while it runs (PS-03, PS-07, PS-08, VM-38)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.e2e.machines import Site, running_site
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with running_site(2) as made:
         made.build()
@@ -26,7 +26,7 @@ def answers(address: str) -> bool:
     return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(120))
 
 
-def test_a_guest_moves_with_its_disk_where_it_is(site: Site) -> None:
+def test_a_guest_moves_with_its_disk_on_an_nfs_server(site: Site) -> None:
     clients = {site.admin.call("GetKvmHost", uuid=one.uuid).inventory.nfs_client for one in site.machines}
     assert len(clients) == 1
     assert clients <= {"Kernel", "UserSpace"}
@@ -61,3 +61,29 @@ def test_a_guest_moves_with_its_disk_where_it_is(site: Site) -> None:
     site.done("DeleteVmInstance", uuid=vm.uuid)
     site.done("ExpungeVmInstance", uuid=vm.uuid)
     assert not file.parent.exists()
+
+
+def test_a_guest_moves_with_its_disk_on_a_shared_mount_point(site: Site) -> None:
+    """The operator has mounted it on both hosts; here both see one directory of the machine that they run on."""
+    here, there = site.machines
+    cluster, zone = site.uuids["cluster"], site.admin.call("GetCluster", uuid=site.uuids["cluster"]).inventory.zone_uuid
+    site.done("DetachPrimaryStorageFromCluster", primary_storage_uuid=site.uuids["ps"], cluster_uuid=cluster)
+    shared = site.directory / "shared"
+    shared.mkdir()
+    ps = site.done("AddSharedMountPointPrimaryStorage", name="smp", zone_uuid=zone, url=str(shared)).uuid
+    site.done("AttachPrimaryStorageToCluster", primary_storage_uuid=ps, cluster_uuid=cluster)
+    vm = site.vm(site.create_vm("sharer", here).uuid)
+    address = vm.vm_nics[0].ip
+    assert answers(address)
+    boot = re.findall(r'boot="(\w+)"', here.virsh("dumpxml", vm.uuid))
+    file = Path(site.admin.call("GetVolume", uuid=vm.root_volume_uuid).inventory.install_path)
+    assert file.is_relative_to(shared)
+    assert file.exists()
+    site.done("MigrateVm", vm_instance_uuid=vm.uuid)
+    assert (here.domains(), there.domains()) == ([], [vm.uuid])
+    assert re.findall(r'boot="(\w+)"', there.virsh("dumpxml", vm.uuid)) == boot
+    assert answers(address)
+    site.done("StopVmInstance", uuid=vm.uuid, type="cold")
+    site.done("DeleteVmInstance", uuid=vm.uuid)
+    site.done("ExpungeVmInstance", uuid=vm.uuid)
+    assert not file.exists()
