@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.product import AS_SERVED, Product
+from bench.product import Product, Served
 from tests.api.compute.ground import ground
-from tests.support.cloud import ServerProcess
 from zcloud.kernel.record import Record
 from zcloud.kernel.store import Store, open_store
 
@@ -146,7 +145,7 @@ def renamed(store: Store, uuid: str, times: int) -> None:
 @contextlib.contextmanager
 def served(directory: Path, *arguments: str) -> Iterator[Product]:
     """A server on a directory that is there; its read models are whole when it serves."""
-    server = ServerProcess(directory, arguments=[*AS_SERVED, *arguments])
+    server = Served(directory, *arguments)
     try:
         server.start(600.0)
         server.admin.call("QueryZone")

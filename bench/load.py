@@ -25,6 +25,8 @@ class Load:
     answers: list[bytes] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     counted_seconds: float = 0.0
+    # In words, by process.
+    costs: str = ""
 
 
 @dataclass(frozen=True)

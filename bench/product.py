@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,16 @@ from zcloud.kernel.store import open_store
 # What `zcloud serve` does by itself; servers of tests have no fronts unless they ask for some.
 AS_SERVED = ("--fronts", "1")
 STORES = ("sqlite", "postgresql")
+
+
+class Served(ServerProcess):
+    """`zcloud serve` as an operator starts it; those of tests are forked from what has imported everything."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        super().__init__(directory, arguments=[*AS_SERVED, *arguments])
+
+    def _spawn(self, argv: list[str], output: Any, environment: dict[str, str]) -> Any:
+        return subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
 
 @dataclass
@@ -42,24 +53,25 @@ class Product:
 
     def drive(self, rpc: str, requests: Any, seconds: float, *, keep: bool = False, **how: Any) -> Load:
         """Load of one RPC; refusals end the measurement."""
+        before = cpu_by_process(self.pid)
         load = drive(self.target(rpc, keep=keep), requests, seconds, **how)
+        load.costs = _costs(load, before, cpu_by_process(self.pid))
         if load.refused:
             raise RuntimeError(f"{rpc}: {len(load.refused)} refused, the first: {load.refused[0]}")
         return load
-
-    def costs(self, load: Load, before: dict[str, float]) -> str:
-        """What a call of this load has cost, by process; before: cpu_by_process when it began."""
-        after = cpu_by_process(self.pid)
-        calls = load.rate * (load.counted_seconds + WARM_SECONDS)
-        each = {name: 1e6 * (seconds - before.get(name, 0.0)) / calls for name, seconds in after.items()}
-        told = ", ".join(f"{name} {each[name]:.0f}" for name in sorted(each, key=lambda n: -each[n]))
-        return f"CPU \u00b5s a call: {told}"
 
     def die_and_come_back(self) -> None:
         """A power cut, and the start after it."""
         self.server.kill()
         self.server.start()
         self.admin = self.server.admin
+
+
+def _costs(load: Load, before: dict[str, float], after: dict[str, float]) -> str:
+    calls = max(1.0, load.rate * (load.counted_seconds + WARM_SECONDS))
+    each = {name: 1e6 * (seconds - before.get(name, 0.0)) / calls for name, seconds in after.items()}
+    told = ", ".join(f"{name} {each[name]:.0f}" for name in sorted(each, key=lambda name: -each[name]))
+    return f"CPU \u00b5s a call: {told}"
 
 
 def message(rpc: str, **fields: Any) -> bytes:
@@ -78,9 +90,7 @@ def product(store: str = "sqlite", *arguments: str) -> Iterator[Product]:
             cluster = PostgresCluster()
             stack.callback(cluster.remove)
             address = cluster.database()
-        server = ServerProcess(
-            Path(directory) / "node", arguments=[*AS_SERVED, *(("--store", address) if address else ()), *arguments]
-        )
+        server = Served(Path(directory) / "node", *(("--store", address) if address else ()), *arguments)
         stack.callback(server.kill)
         assert_durable(Path(directory), address)
         server.start()

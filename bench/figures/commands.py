@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from bench.echo import Echo, fastest_echo
 from bench.figure import Figure, Size, measure, percentile
 from bench.load import in_turn
-from bench.machine import cpu_by_process
 from bench.product import Product, message, product
 from zcloud.api.rpcs import rpcs
 
@@ -37,9 +36,7 @@ def _on(it: Product, store: str, target: float, size: Size) -> Iterator[Figure]:
     with fastest_echo(request, first.ByteSize()) as echo:
         for n in range(rounds):
             create.limits.append(_echo(it, echo, request, seconds))
-            before = cpu_by_process(it.pid)
             load = it.drive("CreateZone", names, seconds, keep=True, ids=f"create-{n}-")
-            costs = it.costs(load, before)
             create.values.append(load.rate)
             acknowledged += load.answers
         zones = [rpcs()["CreateZone"].response.FromString(a).inventory.uuid for a in acknowledged]  # type: ignore[attr-defined]
@@ -54,7 +51,7 @@ def _on(it: Product, store: str, target: float, size: Size) -> Iterator[Figure]:
         kind = echo.kind
     lost = _lost(it, acknowledged)
     create.note = update.note = f"limit: echo on grpc ({kind})"
-    create.note += f"; {costs}; SIGKILL, then {len(acknowledged):,} acknowledged looked for, {lost} lost"
+    create.note += f"; {load.costs}; SIGKILL, then {len(acknowledged):,} acknowledged looked for, {lost} lost"
     assert not lost, create.note
     yield create
     yield update

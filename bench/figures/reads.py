@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from bench.echo import fastest_echo
 from bench.figure import Figure, Size, measure
 from bench.load import in_turn
-from bench.machine import cpu_by_process
 from bench.product import STORES, message, product
 
 ZONES = 200
@@ -28,8 +27,7 @@ def reads(size: Size) -> Iterator[Figure]:
             with fastest_echo(request, answer) as echo:
                 for _ in range(rounds):
                     figure.limits.append(echo.drive(request, seconds, it.admin.token).rate)
-                    before = cpu_by_process(it.pid)
                     load = it.drive("GetZone", asked, seconds)
                     figure.values.append(load.rate)
-                figure.note = f"limit: echo on grpc ({echo.kind}); {it.costs(load, before)}"
+                figure.note = f"limit: echo on grpc ({echo.kind}); {load.costs}"
         yield figure

@@ -121,17 +121,21 @@ def test_a_guest_that_powers_itself_off_is_seen(host: Host) -> None:
     wait_ready(host, spec)
     host.run(PauseVmTask(vm_instance_uuid=vm))
     host.run(ResumeVmTask(vm_instance_uuid=vm))
-    connection = libvirt.open(host.daemon.uri)
-    try:
-        # Not by a task: the guest goes as if somebody inside had typed poweroff.
-        connection.lookupByUUIDString(vm).shutdown()
-    finally:
-        connection.close()
+
+    def press() -> None:
+        """Not by a task: the guest goes as if somebody had pressed its power button."""
+        connection = libvirt.open(host.daemon.uri)
+        with contextlib.closing(connection), contextlib.suppress(libvirt.libvirtError):
+            connection.lookupByUUIDString(vm).shutdown()
 
     def states() -> list[str]:
         return [each.state for seen in list(host.seen) for each in seen.vms if each.vm_instance_uuid == vm]
 
-    eventually(lambda: "Stopped" in states(), "the stop is told")
+    for _ in range(5):  # a guest that has just woken up may miss it
+        press()
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(lambda: "Stopped" in states(), "the stop is told", PATIENCE / 5)
+            break
     assert states()[-1] == "Stopped"
     assert "Paused" in states()
     assert not any(seen.complete for seen in host.seen if seen.vms and seen.vms[0].state == "Stopped")

@@ -64,7 +64,10 @@ class Nursery:
         watch = os.pidfd_open(child)
         self._children[child] = watch, asker
         self._events.register(watch, selectors.EVENT_READ, lambda: self._ended(child))
-        asker.send(b"%d" % child)
+        try:
+            asker.send(b"%d" % child)
+        except OSError:  # who asked was killed meanwhile: nobody will ever speak to what it wanted
+            os.kill(child, signal.SIGKILL)
 
     def _ended(self, child: int) -> None:
         watch, asker = self._children.pop(child)
