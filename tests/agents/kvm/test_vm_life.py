@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 
@@ -12,7 +13,7 @@ import pytest
 from agents.kvm.domain_xml import NAMESPACE
 from agents.kvm.hypervisor import Hypervisor
 from agents.runtime.task import TaskError
-from tests.agents.kvm.conftest import Host, eventually
+from tests.agents.kvm.conftest import PATIENCE, Host, eventually
 from zcloud.v1.vm_instance_task_pb2 import (
     PauseVmTask,
     RebootVmTask,
