@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def logs(size: Size) -> Iterator[Figure]:
             rebuilt.note = f"wanted: {target:,}/s; limit: the same rows by raw batched SQL"
             yield replay
             yield rebuilt
+            if name == "sqlite":
+                note = "of a zone, as decisions keep it"
+                yield Figure("aggregate_memory", "KiB/aggregate", [_memory(store) / 1024], more=False, note=note)
 
 
 @contextlib.contextmanager
@@ -103,7 +107,17 @@ def _timed(body: object) -> float:
     return time.perf_counter() - began
 
 
-def _replay(store: Store) -> None:
+def _memory(store: Store) -> float:
+    """Bytes of an aggregate in memory."""
+    tracemalloc.start()
+    try:
+        found = _replay(store)
+        return tracemalloc.get_traced_memory()[0] / len(found)
+    finally:
+        tracemalloc.stop()
+
+
+def _replay(store: Store) -> dict[str, Aggregate]:
     found: dict[str, Aggregate] = {}
     after = 0
     while records := store.read_all(after, READ):
@@ -111,6 +125,7 @@ def _replay(store: Store) -> None:
             stream = str(record.originator_id)
             found[stream] = fold(found.get(stream), record)
         after = records[-1].position
+    return found
 
 
 def _raw(store: Store, directory: Path, address: str) -> float:

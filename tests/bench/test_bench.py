@@ -30,6 +30,8 @@ NAMED = (
     "replay",
     "rebuild",
     "agent_memory",
+    "aggregate_memory",
+    "vm_memory",
     "page_growth_1k_to_100k",
 )
 

@@ -78,6 +78,11 @@ class Site:
     admin: Client
     uuids: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def shared(self) -> Path:
+        """A directory that all machines see, which the backup storage lies in as well (PS-17)."""
+        return self.directory / "shared"
+
     def done(self, rpc: str, **fields: Any) -> Any:
         """Call, and insist that the job succeeds."""
         answer = self.admin.call(rpc, **fields)
@@ -127,10 +132,11 @@ class Site:
         uuids["ps"] = self.done("AddNfsPrimaryStorage", name="nfs", zone_uuid=zone, url=self.nfs.url).uuid
         self.done("AttachPrimaryStorageToCluster", primary_storage_uuid=uuids["ps"], cluster_uuid=uuids["cluster"])
         first = self.machines[0]
+        self.shared.mkdir()
         bs = self.done(
             "AddSftpBackupStorage",
             name="sftp",
-            url=str(self.directory / "bs"),
+            url=str(self.shared / "images"),
             hostname=first.address,
             ssh_port=first.ssh_port,
             username="root",

@@ -64,12 +64,14 @@ def test_a_guest_moves_with_its_disk_on_an_nfs_server(site: Site) -> None:
 
 
 def test_a_guest_moves_with_its_disk_on_a_shared_mount_point(site: Site) -> None:
-    """The operator has mounted it on both hosts; here both see one directory of the machine that they run on."""
+    """The operator has mounted it on both hosts; here both see one directory of the machine that they run on.
+
+    PS-17: the backup storage lies on the same share.
+    """
     here, there = site.machines
     cluster, zone = site.uuids["cluster"], site.admin.call("GetCluster", uuid=site.uuids["cluster"]).inventory.zone_uuid
     site.done("DetachPrimaryStorageFromCluster", primary_storage_uuid=site.uuids["ps"], cluster_uuid=cluster)
-    shared = site.directory / "shared"
-    shared.mkdir()
+    shared = site.shared
     ps = site.done("AddSharedMountPointPrimaryStorage", name="smp", zone_uuid=zone, url=str(shared)).uuid
     site.done("AttachPrimaryStorageToCluster", primary_storage_uuid=ps, cluster_uuid=cluster)
     vm = site.vm(site.create_vm("sharer", here).uuid)

@@ -93,7 +93,7 @@ def test_life(tmp_path: Path) -> None:
                     storage = await get(api, uuid)
                     assert storage.total_capacity == one.world.disk_size + two.world.disk_size
 
-                # what is claimed shows in the sums, and keeps the storage where it is
+                # what is claimed shows in the sums and in percent (PS-04), and keeps the storage where it is
                 await claim(api, uuid, one.host_uuid, "d" * 32, 10 << 30)
                 storage = await get(api, uuid)
                 assert storage.available_capacity == storage.total_capacity - (10 << 30)
