@@ -33,9 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     print(f"{machine()['text']}\n\n{HEAD}", flush=True)
     for name in options.names or MEASURES:
+        begins = time.monotonic()
         for figure in MEASURES[name](Size(options.quick)):
             found[figure.name] = figure
             print(_row(figure), flush=True)
+        print(f"{name}: {time.monotonic() - begins:.0f} s", file=sys.stderr, flush=True)
     print(f"\nIn {time.monotonic() - began:.0f} s; limits and values were taken in turns, values are medians.")
     _keep(found, quick=options.quick)
     return 0

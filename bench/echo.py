@@ -16,7 +16,7 @@ from bench.load import Load, Target, drive, same
 
 PATH = "/bench.Echo/Echo"
 KINDS = ("aio", "sync", "two aio")
-CALIBRATE_SECONDS = 1.0
+CALIBRATE_SECONDS = 0.5
 
 
 def _serve(kind: str, answer: bytes, port: str) -> None:

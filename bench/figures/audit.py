@@ -29,7 +29,7 @@ def audit(size: Size) -> Iterator[Figure]:
 
     The target is of the clock on the wall, which others on the machine slow down; the cost in CPU tells that apart.
     """
-    number = size.of(600_000, 200_000)
+    number = size.of(600_000, 100_000)
     hashing = Figure("audit_follow", "records/s", [])
     verifying = Figure("audit_verify", "records/s", [], target=TARGET, note=f"{number:,} records, {JOBS} processes")
     cost = Figure("audit_verify_cpu", "records/CPU s", [], note="start of the processes included")

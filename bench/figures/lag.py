@@ -17,7 +17,7 @@ TARGET_MS = 50
 @measure
 def lag(size: Size) -> Iterator[Figure]:
     """A query waits for the read models to hold everything answered before: the wait is their lag."""
-    seconds = size.of(8.0, 3.0)
+    seconds = size.of(8.0, 2.0)
     for store in STORES:
         with product(store) as it:
             names = (message("CreateZone", name=f"lag-{n:07}") for n in itertools.count())

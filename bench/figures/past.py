@@ -28,7 +28,7 @@ def past(size: Size) -> Iterator[Figure]:
     """A log of a million events."""
     with tempfile.TemporaryDirectory(prefix="zcloud-bench-") as place:
         directory = Path(place) / "node"
-        log_with(directory, size.of(MACHINES, 3_000))
+        log_with(directory, size.of(MACHINES, 1_000))
         store = open_store(directory)
         uuid = next(r.resource_uuid for r in store.read_all(store.head() // 2, 1000) if r.kind == "vm_instance")
         renamed(store, uuid, CHANGES)

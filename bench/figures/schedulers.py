@@ -31,7 +31,7 @@ ZONES = 100
 @measure
 def schedulers(size: Size) -> Iterator[Figure]:
     """One scheduler and one job each; what is not due costs nothing."""
-    existing, due, vms = size.of((100_000, DUE, 2_000), (2_000, 500, 100))
+    existing, due, vms = size.of((100_000, DUE, 2_000), (1_000, 250, 50))
     yield _looking(existing)
     with product() as it:
         _make(it, "later", existing, int(time.time()) + 10 * YEAR)

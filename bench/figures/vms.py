@@ -21,7 +21,7 @@ POLL_SECONDS = 0.1
 @measure
 def vms(size: Size) -> Iterator[Figure]:
     """The best rival known on such a machine makes 3.5 a second, at 0.4 CPU seconds each."""
-    number, rounds = size.of((1000, 3), (200, 2))
+    number, rounds = size.of((1000, 3), (200, 1))
     made = Figure("vm_create_end_to_end", "VMs/s", [], target=200, note=f"{number} at a time, {HOSTS} simulated hosts")
     cost = Figure("vm_create_cpu", "CPU s/VM", [], target=0.01, more=False, note="node and its children, no hosts")
     calls = Figure("vm_create_accepted", "calls/s", [])

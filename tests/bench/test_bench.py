@@ -56,7 +56,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         yield Figure("speed", "calls/s", [size.of(2000, 1000)], [4000], target=0.5, note="limit: none other")
         yield Figure("size", "KiB", [1.5], target=2, more=False)
 
-    ticks = iter((10.0, 100.0))
+    ticks = iter((10.0, 20.0, 90.0, 100.0))
     monkeypatch.setattr(program, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     monkeypatch.setattr(program, "OUT", tmp_path / "var" / "bench.json")
     monkeypatch.setitem(MEASURES, "fake", fake)
