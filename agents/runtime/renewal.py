@@ -52,6 +52,11 @@ class Renewal:
         request = ids.certificate_request(self.identity.private_key, name)
         return RenewCertificate(certificate_request=request.decode())
 
+    def ended(self) -> str:
+        """That it is too late, in words; empty while the certificate counts. The node only hangs up on what ended."""
+        end = ids.end(self.identity)
+        return f"the certificate in {self._directory} has ended on {end}" if self._now() >= end else ""
+
     def take(self, answer: CertificateRenewed) -> None:
         """Keep it, on disk first. The session goes on; it is shown when the node is next dialled."""
         new = Identity(self.identity.private_key, answer.certificate.encode(), self.identity.ca_certificate)

@@ -95,6 +95,8 @@ class Session:
         try:
             while True:
                 reason = await self._connect_once()
+                if self._renewal is not None and (ended := self._renewal.ended()):
+                    reason = f"{reason}; {ended}"
                 delay = backoff(self._attempt, self._chance, self._last)
                 self._attempt += 1
                 self._turn += 1

@@ -129,6 +129,18 @@ def test_a_retry_is_the_same_request(server: Any, zcloud: Any) -> None:
     assert len(set(ids)) == 1
 
 
+def test_who_had_no_answer_is_told_how_to_ask_again(server: Any, zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zcloud.cli.client._BACK_OFF", (0.0,))
+    for name in ("CreateZone", "QueryZone"):
+        server.say(name, refuse=lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "no database"))
+    ran = zcloud("CreateZone", "name=z")
+    ((_, metadata), _) = server.calls_of("CreateZone")
+    assert ran.status == 3
+    assert ran.err.splitlines()[-1].endswith(f" --request {metadata['zcloud-request']}")
+    assert "--request 'a b'" in zcloud("CreateZone", "name=z", "--request", "a b").err
+    assert "--request" not in zcloud("QueryZone").err
+
+
 def test_nobody_there_is_status_3(zcloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZCLOUD_TOKEN", "t")
     ran = zcloud("QueryZone", "--server", "127.0.0.1:1")

@@ -17,6 +17,7 @@ from zcloud.cli.failures import CallError
 from zcloud.cli.server import Server
 
 _LOG_IN = "LogInByAccount"
+REQUEST = "zcloud-request"
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0)
 _TIMEOUT = 60.0
 _CHANNEL = (
@@ -48,7 +49,7 @@ class Client:
 
     def call(self, rpc: Rpc, request: Message, options: Options | None = None) -> Message:
         """One answer for one request; retried while the server is away, under one request id."""
-        options = options or Options()
+        theirs, options = options is not None, options or Options()
         extra = call_metadata(rpc, options)
         timeout = options.timeout or _timeout(request)
         stub = self._channel.unary_unary(rpc.path, type(request).SerializeToString, rpc.response_class.FromString)
@@ -56,7 +57,9 @@ class Client:
         def once(authorization: Metadata) -> Message:
             return stub(request, timeout=timeout, metadata=[*extra, *authorization])
 
-        return self._with_session(rpc, lambda authorization: self._retried(lambda: once(authorization)))
+        # What the command line calls by itself is nothing that its user could send again.
+        request_id = dict(extra).get(REQUEST, "") if theirs else ""
+        return self._with_session(rpc, lambda authorization: self._retried(lambda: once(authorization)), request_id)
 
     def stream(self, rpc: Rpc, request: Message, options: Options | None = None) -> Iterator[Message]:
         """The answers of a server stream, as they come; an interruption is the caller's to resume."""
@@ -107,7 +110,7 @@ class Client:
         assert self._session is not None
         return self._session.token
 
-    def _with_session(self, rpc: Rpc, run: Callable[[Metadata], T]) -> T:
+    def _with_session(self, rpc: Rpc, run: Callable[[Metadata], T], request_id: str = "") -> T:
         try:
             if rpc.access == "public":
                 return run([])
@@ -119,10 +122,10 @@ class Client:
                 self._session = self._log_in_here()
                 return run(self._authorization())
         except grpc.RpcError as error:
-            raise self._failed(rpc, error) from None
+            raise self._failed(rpc, error, request_id) from None
 
-    def _failed(self, rpc: Rpc, error: grpc.RpcError) -> CallError:
-        return CallError(rpc.name, self.server, error, self._hint(error.details() or ""))
+    def _failed(self, rpc: Rpc, error: grpc.RpcError, request_id: str = "") -> CallError:
+        return CallError(rpc.name, self.server, error, self._hint(error.details() or ""), request_id)
 
     def _authorization(self) -> Metadata:
         if self._session is None:
@@ -154,7 +157,7 @@ def call_metadata(rpc: Rpc, options: Options) -> Metadata:
         request_id = options.request or str(uuid.uuid4())
         if not request_id.isascii() or not request_id.isprintable():
             raise UsageError(f"--request {request_id!r}: printable ASCII is expected.")
-        made.append(("zcloud-request", request_id))
+        made.append((REQUEST, request_id))
     if options.reason:
         try:
             made.append(("zcloud-reason", quote(options.reason, safe="")))

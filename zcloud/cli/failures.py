@@ -1,6 +1,7 @@
 """A refused call in plain words: code, reason, message, and every violation and fact that came with it."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
 import grpc
@@ -10,13 +11,18 @@ from google.rpc import status_pb2
 
 from zcloud.cli.errors import FAILED, UNAVAILABLE, CliError
 
+# Whether the call was taken is not known.
+_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class CallError(CliError):
-    """The server refused, or could not be reached."""
+    """The server refused, or could not be reached.
 
-    def __init__(self, name: str, server: str, error: grpc.RpcError, hint: str = "") -> None:
+    request_id: of a call that may be sent again under it.
+    """
+
+    def __init__(self, name: str, server: str, error: grpc.RpcError, hint: str = "", request_id: str = "") -> None:
         self.code: grpc.StatusCode = error.code()
         self.status = UNAVAILABLE if self.code is grpc.StatusCode.UNAVAILABLE else FAILED
         self.reason = ""
@@ -28,6 +34,8 @@ class CallError(CliError):
         where = f" at {server}" if self.status == UNAVAILABLE else ""
         if hint and self.status == UNAVAILABLE:
             lines.append(hint)
+        if request_id and self.code in _UNANSWERED:
+            lines.append(f"the same once more, and done once: --request {shlex.quote(request_id)}")
         message = printable(error.details() or "the server gave no reason")
         super().__init__("\n  ".join([f"{name}{where}: {self.code.name}{reason}: {message}", *lines]))
 

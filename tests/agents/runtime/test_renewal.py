@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +11,15 @@ import pytest
 
 from agents.runtime import identity as ids
 from agents.runtime import renewal
+from agents.runtime.channel import Doors
+from agents.runtime.dispatch import Dispatcher
 from agents.runtime.identity import Identity
+from agents.runtime.journal import Journal
+from agents.runtime.outbox import Outbox
 from agents.runtime.renewal import SPREAD, Renewal
+from agents.runtime.session import Session
 from tests.agents.runtime.node import Authority
-from zcloud.v1.agent_pb2 import CertificateRenewed
+from zcloud.v1.agent_pb2 import CertificateRenewed, HostInventory
 
 AUTHORITY = Authority()
 
@@ -85,3 +91,37 @@ def test_what_is_no_better_is_refused_and_asked_for_again(tmp_path: Path, monkey
         assert agent.shown == []
 
     asyncio.run(scenario())
+
+
+def test_an_agent_that_went_on_past_the_end_says_why_no_node_takes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node only closes the connection, so that nobody else can say it (HST-01)."""
+    agent = Agent(tmp_path)
+
+    async def inventory() -> HostInventory:
+        return HostInventory()
+
+    async def slept(_: float) -> None:
+        agent.later(1.0)
+        if len(caplog.messages) == 2:
+            raise asyncio.CancelledError
+
+    async def scenario() -> None:
+        outbox = Outbox()
+        dispatcher = Dispatcher(Journal(), [], outbox.put)
+        doors = Doors("127.0.0.1:1", agent.identity)
+        session = Session(
+            "host-1", doors, dispatcher, outbox, inventory, lambda: "", sleep=slept, renewal=agent.renewal
+        )
+        life = asyncio.create_task(session.run())
+        await asyncio.wait([life])
+        await dispatcher.close()
+        await doors.aclose()
+
+    with caplog.at_level(logging.WARNING, "agents.runtime.session"):
+        asyncio.run(scenario())
+    before, after = caplog.messages
+    assert "no session" in before
+    assert "ended" not in before
+    assert f"the certificate in {tmp_path} has ended on {ids.end(agent.identity)}" in after

@@ -90,6 +90,7 @@ class Connections:
         self._idle: list[Impatient] = []
         self.closed = False
         self._not_before = 0.0
+        self._why_not = ""
 
     @contextmanager
     def use(self) -> Iterator[Impatient]:
@@ -120,10 +121,11 @@ class Connections:
             if self._idle:
                 return self._idle.pop()
             if time.monotonic() < self._not_before:
-                raise psycopg.OperationalError("the database can't be reached")
+                raise psycopg.OperationalError(self._why_not)
         try:
             connection = Impatient.connect(self._conninfo, autocommit=True)
-        except psycopg.Error:
+        except psycopg.Error as error:
+            self._why_not = str(error)  # whoever comes meanwhile is told which server, and what is wrong with it
             self._not_before = time.monotonic() + PAUSE_SECONDS
             raise
         return connection
