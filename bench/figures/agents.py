@@ -19,7 +19,8 @@ WANTED = 10_000
 # For so many: in memory with all that the node is besides; a share of one core while nothing happens.
 WANTED_MIB, WANTED_CORES, WANTED_BACK_SECONDS, WANTED_CALL_MS = 1.2 * 1024, 0.4, 60, 1000
 PROCESSES = 4
-IDLE_SECONDS = 30.0
+# At least one heartbeat of each; a quick look at few is not worth more.
+IDLE_SECONDS, QUICK_IDLE_SECONDS = 30.0, 10.0
 LONGEST_SECONDS = 300.0
 POLL_SECONDS = 0.1
 SETTLE_SECONDS = 5.0
@@ -41,8 +42,9 @@ def agents(size: Size) -> Iterator[Figure]:
             yield Figure("agent_memory", "KiB/agent", [each], target=125, more=False, note=note)
             yield _whole("agents_resident", number, all_in_all, note)
             cpu = cpu_seconds(it.pid)
-            time.sleep(IDLE_SECONDS)
-            used = (cpu_seconds(it.pid) - cpu) / IDLE_SECONDS
+            idle = size.of(IDLE_SECONDS, QUICK_IDLE_SECONDS)
+            time.sleep(idle)
+            used = (cpu_seconds(it.pid) - cpu) / idle
             allowed = WANTED_CORES if number >= WANTED else None
             yield Figure(
                 "agents_idle_cpu", "cores", [used], target=allowed, more=False, note=f"{note}, heartbeats only"

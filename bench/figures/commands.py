@@ -12,7 +12,7 @@ from bench.product import Product, message, product
 from zcloud.api.rpcs import rpcs
 
 ROUNDS, SECONDS = 5, 4.0
-QUICK_ROUNDS, QUICK_SECONDS = 2, 1.5
+QUICK_ROUNDS, QUICK_SECONDS = 2, 1.0
 ZONES = 1000
 TARGETS = {"sqlite": 0.5, "postgresql": 0.4}
 

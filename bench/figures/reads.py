@@ -15,7 +15,7 @@ ZONES = 200
 @measure
 def reads(size: Size) -> Iterator[Figure]:
     """GetZone with a session."""
-    rounds, seconds = size.of((5, 4.0), (3, 1.0))
+    rounds, seconds = size.of((5, 4.0), (2, 1.0))
     for store in STORES:
         name = "reads_by_uuid" if store == "sqlite" else f"reads_by_uuid_{store}"
         figure = Figure(name, "reads/s", [], [], 0.6)
