@@ -39,8 +39,9 @@ umount "$root/proc"
 rm "$root/usr/sbin/policy-rc.d"
 
 [ -e "$out.key" ] || ssh-keygen -q -t ed25519 -N '' -C zcloud -f "$out.key"
-install -D -m 600 "$out.key.pub" "$root/root/.ssh/authorized_keys"
-chmod 700 "$root/root/.ssh"
+home=$root$(awk -F: '$1 == "root" { print $6 }' "$root/etc/passwd")
+install -D -m 600 "$out.key.pub" "$home/.ssh/authorized_keys"
+chmod 700 "$home/.ssh"
 echo nested >"$root/etc/hostname"
 echo '/dev/vda / ext4 rw,noatime 0 1' >"$root/etc/fstab"
 printf '[Match]\nName=eth0\n[Network]\nAddress=%s\n' "$2" >"$root/etc/systemd/network/10-eth0.network"

@@ -48,6 +48,11 @@ def test_an_opening_has_all_that_a_call_has(
     assert opened(opening(method, peer, [*metadata, ("x-bin", b"\x00")], data)) == (method, peer, metadata, data)
 
 
+def test_metadata_that_no_header_may_have_does_not_shift_the_others() -> None:
+    told = [("a", "1"), ("b\0c", "2"), ("d", "3\0e\0"), ("f", "4")]
+    assert opened(opening(1, "p", told, b"x")) == (1, "p", [("a", "1"), ("f", "4")], b"x")
+
+
 pairs = st.one_of(st.tuples(keys, texts), st.tuples(keys, st.binary(max_size=60)))
 
 

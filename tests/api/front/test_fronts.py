@@ -101,6 +101,33 @@ def test_a_front_that_dies_is_replaced_and_a_retry_does_the_work_once(tmp_path: 
     behind(tmp_path, body)
 
 
+def test_a_front_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has no process to spare at the moment has one later."""
+    monkeypatch.setattr(fronts, "AGAIN_SECONDS", 0.01)
+    failures = [OSError("no process is to be had")] * 2
+    begin = fronts.Front.begin
+
+    async def fails_at_first(front: fronts.Front) -> None:
+        if failures:
+            raise failures.pop()
+        await begin(front)
+
+    async def body(api: Api) -> None:
+        monkeypatch.setattr(fronts.Front, "begin", fails_at_first)
+        api.node.server._fronts[0].process.kill()
+
+        async def again() -> bool:
+            with contextlib.suppress(ApiError):
+                await api.call("QueryZone")
+                return True
+            return False
+
+        await until(again)
+        assert not failures
+
+    behind(tmp_path, body)
+
+
 def test_connections_are_shared_out_and_all_of_them_see_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

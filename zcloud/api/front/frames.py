@@ -66,10 +66,10 @@ class Link(asyncio.Protocol):
 
 
 def opening(method: int, peer: str, metadata: Iterable[tuple[str, str | bytes]], data: bytes) -> bytes:
-    """The body of OPEN. Metadata that is no text has no meaning for the API."""
+    """The body of OPEN. Metadata that is no text, or has what no header may have, has no meaning for the API."""
     words = [peer]
     for key, value in metadata:
-        if isinstance(value, str):
+        if isinstance(value, str) and "\0" not in key + value:
             words += (key, value)
     told = "\0".join(words).encode()
     return _OPEN.pack(method, len(told)) + told + data

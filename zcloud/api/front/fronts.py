@@ -125,16 +125,16 @@ class Fronts:
         while True:
             front = self._fronts[number]
             await front.gone.wait()
-            assert front.process is not None
-            status = await front.process.wait()
-            log.error("the process that listens at %s ended with %d; starting it again", address, status)
+            status = await front.process.wait() if front.process is not None else "no start"
+            log.error("the process that listens at %s ended with %s; starting it again", address, status)
             await asyncio.sleep(AGAIN_SECONDS)
             again = self._fronts[number] = Front(self.answers)
-            await again.begin()
             try:
+                await again.begin()
                 await again.listen(address, self._certificate)
-            except NoDoor as error:
+            except OSError as error:  # no door; or no process or file is to be had just now
                 log.error("%s", error)
+                again.gone.set()
 
     async def _renew(self, tls: TlsDoor) -> None:
         while True:
