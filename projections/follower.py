@@ -212,7 +212,7 @@ class ProcessFollower(Follower):
             self._telling = None
         worker = self._worker
         word = (self._log.head, self._writes())
-        if worker is None or worker.stdin is None or word == self._told:
+        if worker is None or worker.stdin is None or worker.stdin.is_closing() or word == self._told:
             return
         # A worker that is busy reads all that gathered at once; each line is the newest word.
         if worker.stdin.transport.get_write_buffer_size() < 4096:

@@ -144,15 +144,18 @@ class ProcessWriter(CallWriter):
         self._worker: asyncio.subprocess.Process | None = None
 
     async def _begin(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "zcloud.api.call_worker",
-            *self._arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the node's to answer
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "zcloud.api.call_worker",
+                *self._arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the node's to answer
+            )
+        except OSError as error:  # the machine is out of processes, memory or files
+            raise unavailable(f"the process that writes the log of calls can't be started: {error}") from error
 
     async def _write(self, batch: list[Told]) -> None:
         data = msgspec.msgpack.encode(batch)
@@ -161,8 +164,9 @@ class ProcessWriter(CallWriter):
             assert worker.stdin is not None
             assert worker.stdout is not None
             with contextlib.suppress(ConnectionError):
-                worker.stdin.write(len(data).to_bytes(4, "big") + data)
-                await worker.stdin.drain()
+                if not worker.stdin.is_closing():  # writing to what is closed is another error in each event loop
+                    worker.stdin.write(len(data).to_bytes(4, "big") + data)
+                    await worker.stdin.drain()
             if line := (await worker.stdout.readline()).decode(errors="replace"):
                 if line.startswith(AWAY):
                     raise unavailable(line.removeprefix(AWAY))
@@ -170,7 +174,7 @@ class ProcessWriter(CallWriter):
                 return
             self._worker = None
             log.error("the process that writes the log of calls ended with %s", await worker.wait())
-        raise RuntimeError("the process that writes the log of calls ends at once")
+        raise unavailable("the process that writes the log of calls ends at once")
 
     async def close(self) -> None:
         await super().close()

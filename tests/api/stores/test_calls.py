@@ -8,11 +8,13 @@ import json
 import os
 import random
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 from sqlalchemy import func, select
 
 from projections.call_log import CallLog
@@ -27,6 +29,10 @@ from zcloud.v1.operation_log_pb2 import OperationLog
 
 async def calls(api: Api, filter: str = "", **asked: Any) -> list[Any]:
     return list((await api.call("QueryOperationLog", filter=filter, **asked)).inventories)
+
+
+def kept(log: CallLog) -> int:
+    return int(log.read(lambda asked: asked.execute(select(func.count()).select_from(log.model.table)).scalar_one()))
 
 
 async def pages(api: Api, filter: str, size: int) -> list[Any]:
@@ -195,11 +201,6 @@ def test_while_the_store_is_away_a_bounded_number_waits(
     log = CallLog(tmp_path, OperationLog, address)
     log.prepare()
 
-    def kept() -> int:
-        return int(
-            log.read(lambda asked: asked.execute(select(func.count()).select_from(log.model.table)).scalar_one())
-        )
-
     def reachable(yes: bool) -> None:
         name = address.rpartition("/")[2]
         with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
@@ -218,7 +219,7 @@ def test_while_the_store_is_away_a_bounded_number_waits(
 
         add(0, 3)
         await writer.flush()
-        assert kept() == 3
+        assert kept(log) == 3
         reachable(False)
         add(3, 4)
         await writer.flush()  # does not wait for the store to be back
@@ -228,11 +229,50 @@ def test_while_the_store_is_away_a_bounded_number_waits(
 
         async def all_there() -> bool:
             await writer.flush()
-            return kept() == 8
+            return kept(log) == 8
 
         await until(all_there)
         assert writer.lost == 2
         await writer.close()
 
     asyncio.run(go())
+    log.close()
+
+
+def test_a_writer_that_died_is_started_again_and_gets_its_calls(tmp_path: Path) -> None:
+    """However it died, in the loop that nodes run in: before the first call, with one on the way, or again at once."""
+    log = CallLog(tmp_path, OperationLog)
+    log.prepare()
+
+    async def go() -> None:
+        writer = call_writer.ProcessWriter(tmp_path, "", "mn-1")
+        await writer.start()
+        dead = 2
+        begin = writer._begin
+
+        async def begun() -> asyncio.subprocess.Process:
+            nonlocal dead
+            worker = await begin()
+            if dead:
+                dead -= 1
+                worker.kill()
+                await worker.wait()
+            return worker
+
+        writer._begin = begun  # type: ignore[method-assign]
+
+        async def all_there(number: int) -> bool:
+            await writer.flush()
+            return kept(log) == number
+
+        for n in range(1, 4):
+            writer.add(Told("GetZone", f"{n:032x}", n, n + 1, "", "", "OK"))
+            await until(partial(all_there, n))
+            assert writer._worker is not None
+            writer._worker.kill()
+            dead = n - 1
+        assert writer.lost == 0
+        await writer.close()
+
+    uvloop.run(go())
     log.close()
