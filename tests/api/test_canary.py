@@ -21,7 +21,7 @@ from zcloud.v1 import options_pb2 as o
 __all__ = ["sshd"]
 pytestmark = pytest.mark.real
 # Where secrets must be: the key that seals the others, the first password, the keys of the authority.
-KEPT = ("vault.key", "admin-password", "ca.key", "node.key")
+KEPT = ("vault.key", "admin-password", "ca.key")
 TAKE = [r for n, r in sorted(rpcs().items()) if secrets(r.request.DESCRIPTOR) and r.access != o.ACCESS_AGENT]
 
 

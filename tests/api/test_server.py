@@ -127,7 +127,7 @@ def test_what_does_not_exist_is_unimplemented(server: ServerProcess) -> None:
 
 
 def test_the_first_password_is_the_owners_alone(server: ServerProcess) -> None:
-    for name in ("admin-password", "vault.key", "pki/ca.key", "pki/node.key"):
+    for name in ("admin-password", "vault.key", "pki/ca.key"):
         assert (server.directory / name).stat().st_mode & 0o777 == 0o600, name
 
 

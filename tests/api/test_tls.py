@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from agents.runtime.identity import certificate_request, load_or_make_key
 from tests.support.cloud import ServerProcess
 from zcloud.api import tls
 from zcloud.api.pki import Authority
-from zcloud.api.tls import BadCertificate, CertificateFiles, OwnCertificate, Tls, TlsDoor
+from zcloud.api.tls import BadCertificate, CertificateFiles, OwnCertificate, Tls, TlsDoor, this_machine
 from zcloud.cli import tls as options
 from zcloud.cli.main import main
 
@@ -177,14 +178,17 @@ def test_files_that_cannot_be_served_are_refused_by_name(
 def test_our_own_certificate_is_made_anew_before_it_ends(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = OwnCertificate(authority, ["cloud.example.org", "192.0.2.7"])
+    own = OwnCertificate(authority, this_machine(["cloud.example.org", "192.0.2.7"]))
     first = own.load()
     assert first is not None
     assert own.load() is None
     names = x509.load_pem_x509_certificate(first.chain).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert {"cloud.example.org", "localhost"} <= set(names.value.get_values_for_type(x509.DNSName))
     assert ipaddress.ip_address("192.0.2.7") in names.value.get_values_for_type(x509.IPAddress)
-    own._anew = own._anew - (first.ends - own._anew) * 3
+    moment = datetime.now(UTC) + (first.ends - datetime.now(UTC)) * 2 / 3
+    monkeypatch.setattr(authority, "now", lambda: moment - timedelta(hours=1))
+    assert own.load() is None
+    monkeypatch.setattr(authority, "now", lambda: moment + timedelta(hours=1))
     later = own.load()
     assert later is not None
     assert later.key != first.key

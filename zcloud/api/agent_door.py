@@ -14,6 +14,7 @@ from zcloud.api import rules
 from zcloud.api.agent_sessions import AgentSession, recorded
 from zcloud.api.pki import SCHEME
 from zcloud.api.server import Server, listen, shared
+from zcloud.api.tls import door_for_agents
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.errors import Refused
 from zcloud.v1.agent_pb2 import (
@@ -67,11 +68,11 @@ class AgentDoor:
     async def start(self, agents: str, enrolment: str) -> None:
         """Listen on both; port 0 for any."""
         authority = self.node.authority
-        port = listen(self.server, agents, authority.credentials(require_client=True))
+        port = listen(self.server, agents, door_for_agents(authority, enrolled=True).credentials())
         await self.server.start()
         self._watch = asyncio.create_task(self.watch(), name="agents' silence")
         self.agent_endpoint = f"{agents.rpartition(':')[0]}:{port}"
-        port = await self.enrolment.start(enrolment, authority.credentials(require_client=False))
+        port = await self.enrolment.start(enrolment, door_for_agents(authority, enrolled=False).credentials())
         self.enroll_endpoint = f"{enrolment.rpartition(':')[0]}:{port}"
         self.node.cluster.on_beat(self._tell_doors)
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,9 +32,10 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._key = _key(directory / "ca.key")
         self._certificate = self._load_or_make(directory / "ca.pem")
-        node_key = _key(directory / "node.key")
-        self._node_key = _pem(node_key)
-        self._node = self._sign(_name(NODE_NAME), node_key.public_key(), NODE_DAYS, server=True)
+
+    def now(self) -> datetime.datetime:
+        """What time certificates are made at."""
+        return datetime.datetime.now(datetime.UTC)
 
     @property
     def pem(self) -> bytes:
@@ -46,13 +46,6 @@ class Authority:
     def fingerprint(self) -> str:
         """SHA-256 over the DER form, hex: what agents pin."""
         return hashlib.sha256(self._certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
-
-    def credentials(self, *, require_client: bool) -> grpc.ServerCredentials:
-        """For a door: with client certificates (sessions) or without (enrolment). The chain holds the authority."""
-        chain = self._node.public_bytes(serialization.Encoding.PEM) + self.pem
-        return grpc.ssl_server_credentials(
-            [(self._node_key, chain)], self.pem if require_client else None, require_client_auth=require_client
-        )
 
     def certificate(self, names: Sequence[str]) -> tuple[bytes, bytes]:
         """For a server under these names and addresses: a new key, and the chain that it is trusted by."""
@@ -73,7 +66,7 @@ class Authority:
             return x509.load_pem_x509_certificate(path.read_bytes())
         name = _name("zcloud certificate authority")
         made = (
-            _builder(name, name, self._key.public_key(), CA_DAYS)
+            _builder(name, name, self._key.public_key(), CA_DAYS, self.now())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(authority=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -89,15 +82,12 @@ class Authority:
         days: float,
         *,
         server: bool,
-        names: list[x509.GeneralName] | None = None,
+        names: list[x509.GeneralName],
     ) -> x509.Certificate:
-        if names is None:
-            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            names = [x509.DNSName(NODE_NAME), x509.DNSName("localhost"), loopback]
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
-            _builder(subject, self._certificate.subject, public_key, days)
+            _builder(subject, self._certificate.subject, public_key, days, self.now())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -126,9 +116,8 @@ def key_hash(public_key: ec.EllipticCurvePublicKey) -> str:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: float
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: float, now: datetime.datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,4 +1,4 @@
-"""TLS at the API's door: a certificate from files that others renew, or one that our own authority renews."""
+"""TLS at a node's doors: a certificate from files that others renew, or one that our own authority renews."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Tls:
 
     def door(self, authority: Authority, directory: Path) -> TlsDoor:
         """Ready to be listened at; raises BadCertificate."""
-        source: Source = OwnCertificate(authority, self.names)
+        source: Source = OwnCertificate(authority, this_machine(self.names))
         if self.certificate is not None and self.key is not None:
             source = CertificateFiles(self.certificate, self.key)
         return TlsDoor(source, self.client_ca, directory / TOLD)
@@ -74,17 +74,30 @@ def door_of(tls: Tls | None, authority: Authority, directory: Path) -> TlsDoor |
     return tls.door(authority, directory)
 
 
+def door_for_agents(authority: Authority, *, enrolled: bool) -> TlsDoor:
+    """Sessions are for who shows a certificate of the authority; who enrols has none yet. Agents look for one name."""
+    source = OwnCertificate(authority, (NODE_NAME, "localhost", "127.0.0.1"))
+    if enrolled:
+        return TlsDoor(source, authority.pem, where="the agents' door")
+    return TlsDoor(source, None, where="the door for enrolment")
+
+
+def this_machine(names: Sequence[str] = ()) -> list[str]:
+    """What this machine is called, behind the names that an operator gives it."""
+    own = (NODE_NAME, "localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn())
+    return [name for name in dict.fromkeys((*names, *own)) if name.isascii()]
+
+
 class OwnCertificate:
-    """Made by the cloud's authority for this machine's names, anew when a third of its time is left."""
+    """Made by the cloud's authority for these names, anew when a third of its time is left."""
 
     def __init__(self, authority: Authority, names: Sequence[str]) -> None:
         self._authority = authority
-        own = (NODE_NAME, "localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn())
-        self._names = [name for name in dict.fromkeys((*names, *own)) if name.isascii()]
+        self._names = names
         self._anew = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
     def load(self) -> Pair | None:
-        now = _now()
+        now = self._authority.now()
         if now < self._anew:
             return None
         key, chain = self._authority.certificate(self._names)
@@ -110,14 +123,21 @@ class CertificateFiles:
 
 
 class TlsDoor:
-    """Credentials of a server, which asks at each handshake whether there is a new certificate."""
+    """Credentials of a server, which asks at each handshake whether there is a new certificate.
 
-    def __init__(self, source: Source, client_ca: Path | None, told: Path) -> None:
+    client_ca: of whose authority clients must be: a file, or what would be in it; None for anybody.
+    told: where clients on this machine read whom to trust. where: what the log calls the door.
+    """
+
+    def __init__(
+        self, source: Source, client_ca: Path | bytes | None, told: Path | None = None, where: str = "the API"
+    ) -> None:
         self._source = source
         self._client_ca = client_ca
         self._told = told
+        self._where = where
         self._pair: Pair | None = None
-        self._roots: bytes | None = None
+        self._roots = client_ca if isinstance(client_ca, bytes) else None
         self._roots_seen: object = None
         self._new = False
         self._refused = ""
@@ -170,12 +190,12 @@ class TlsDoor:
         if pair is not None:
             self._pair, self._new = pair, True
             self._tell(pair)
-            log.info("TLS at the API: certificate of %s until %s", pair.name, pair.ends.date())
+            log.info("TLS at %s: certificate of %s until %s", self._where, pair.name, pair.ends.date())
         self._remind()
         self._load_roots()
 
     def _load_roots(self) -> None:
-        if self._client_ca is None or (state := _state(self._client_ca)) == self._roots_seen:
+        if not isinstance(self._client_ca, Path) or (state := _state(self._client_ca)) == self._roots_seen:
             return
         roots = _read(self._client_ca)
         try:
@@ -185,7 +205,8 @@ class TlsDoor:
         self._roots, self._roots_seen, self._new = roots, state, True
 
     def _tell(self, pair: Pair) -> None:
-        write_private(self._told, json.dumps({"name": pair.name, "trusted": pair.trusted.decode()}).encode())
+        if self._told is not None:
+            write_private(self._told, json.dumps({"name": pair.name, "trusted": pair.trusted.decode()}).encode())
 
     def _remind(self) -> None:
         assert self._pair is not None
@@ -193,11 +214,11 @@ class TlsDoor:
         left = self._pair.ends - now
         if left > REMIND_BEFORE or now - self._reminded < REMIND_EVERY:
             return
-        self._reminded = now
+        self._reminded, ends = now, self._pair.ends.date()
         if left < datetime.timedelta():
-            log.error("the API's certificate ended on %s: clients refuse it. Renew its files", self._pair.ends.date())
+            log.error("%s's certificate ended on %s: clients refuse it. Renew its files", self._where, ends)
         else:
-            log.warning("the API's certificate ends on %s, and nobody has renewed its files", self._pair.ends.date())
+            log.warning("%s's certificate ends on %s, and nobody has renewed its files", self._where, ends)
 
 
 def _now() -> datetime.datetime:

@@ -1,10 +1,13 @@
-"""Agents' certificates at the real door: renewed over the session, of use at the next one, and of none when expired."""
+"""Certificates at the agents' real doors: theirs are renewed over the session, those of the doors at a handshake."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from agents.runtime import identity as ids
 from agents.runtime.enroll import enroll
 from agents.simulator.fleet import Fleet
 from tests.support.cloud import Api, add_simulator, host_connected, running_node, simulator_cluster, until
+from zcloud.api.pki import NODE_DAYS, NODE_NAME, Authority
 
 SECONDS = 4
 DAY = 24 * 3600
@@ -28,6 +32,19 @@ def identity(directory: Path) -> ids.Identity:
     found = ids.load(directory)
     assert found is not None
     return found
+
+
+def shown_until(endpoint: str, authority: Authority) -> datetime:
+    """When the certificate ends that a door shows just now."""
+    host, _, port = endpoint.rpartition(":")
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host, int(port)), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=NODE_NAME) as secure,
+    ):
+        ends = (secure.getpeercert() or {})["notAfter"]
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(ends)), UTC)
 
 
 def test_a_session_outlives_its_certificate_and_the_next_one_begins_with_another(
@@ -90,6 +107,53 @@ def test_an_expired_certificate_opens_no_door_and_a_token_brings_another(
                 try:
                     fleet.start(host)
                     await host_connected(api, host.host_uuid)
+                finally:
+                    await fleet.stop()
+
+    asyncio.run(body())
+
+
+def test_doors_renew_their_certificates_while_agents_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that has run for a year without a restart, as the clock of its certificates says (HST-01, ARC-14)."""
+    year, real = timedelta(days=NODE_DAYS), datetime.now(UTC)
+    monkeypatch.setattr(Authority, "agent_days", 2.0 * NODE_DAYS)
+
+    def turn(by: timedelta) -> None:
+        made_at: Callable[[Authority], datetime] = lambda _: real - by  # noqa: E731
+        monkeypatch.setattr(Authority, "now", made_at)
+
+    async def body() -> None:
+        turn(year - timedelta(days=1))
+        async with running_node(tmp_path / "node") as api:
+            node, door = api.node, api.node.door
+            assert door is not None
+            _, cluster = await simulator_cluster(api)
+            host, late = await add_simulator(api, cluster), await add_simulator(api, cluster)
+
+            async def left() -> list[timedelta]:
+                doors = (door.agent_endpoint, door.enroll_endpoint)
+                return [await asyncio.to_thread(shown_until, each, node.authority) - real for each in doors]
+
+            with tempfile.TemporaryDirectory() as place:
+                fleet = await fleet_of(api, Path(place))
+                try:
+                    fleet.start(host)
+                    await host_connected(api, host.host_uuid)
+                    first = node.agents.connected(host.host_uuid)
+                    assert first is not None
+                    assert max(await left()) <= timedelta(days=1)
+                    turn(timedelta())
+                    assert min(await left()) >= year - timedelta(days=1)
+                    fleet.start(late)
+                    await host_connected(api, late.host_uuid)
+                    assert node.agents.connected(host.host_uuid) is first, "nothing was interrupted"
+                    first.close()
+
+                    async def back() -> bool:
+                        return node.agents.connected(host.host_uuid) not in (None, first)
+
+                    await until(back)
+                    await fleet_of(api, Path(place))
                 finally:
                     await fleet.stop()
 
