@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -41,29 +41,41 @@ def pytest_collection_finish() -> None:
     memory.settle()
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Some tests are not run, whatever it was that chose."""
+    if items:
+        called.leave_out("tests were deselected")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: Any) -> None:
     """A process of xdist has ended, and says which RPCs its tests have seen."""
-    called.add(getattr(node, "workeroutput", {}).get("called", {}))
+    called.add(None if error else getattr(node, "workeroutput", {}).get("called"))
+
+
+# Each of them leaves out files before anybody is asked.
+CHOOSING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Whether every RPC was granted to a test, and refused to one: told after a run of all tests that has gone well."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run of all tests that has gone well fails where an RPC was granted to no test, or refused to none."""
     config = session.config
     if hasattr(config, "workeroutput"):
         config.workeroutput["called"] = called.seen()
         return
-    chosen = config.option.keyword or config.option.markexpr or config.option.collectonly or config.option.deselect
+    chosen = any(getattr(config.option, name, None) for name in CHOOSING)
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not chosen
-    if everything and not session.testsfailed and not session.shouldstop:
+    if everything and exitstatus == pytest.ExitCode.OK and not session.shouldstop:
         config.stash[UNSEEN] = called.missing()
+        if config.stash[UNSEEN]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """What no test has seen."""
     for line in config.stash.get(UNSEEN, []):
-        terminalreporter.write_line(f"{line}, by any test (tests/support/called.py)", yellow=True)
+        terminalreporter.write_line(f"FAILED {line}, by any test (tests/support/called.py)", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,23 +64,13 @@ async def outcome(api: Api, rpc: Rpc, request: Message | bytes, meta: dict[str, 
     """The refusal, None when there was none."""
     try:
         if rpc.streams:
-            data = request if isinstance(request, bytes) else request.SerializeToString()
-            call = api.channel.unary_stream(rpc.path)(data, metadata=metadata(api), timeout=20)
-            try:
-                await call.read()
-            except Exception as error:
-                raise ApiError(error) from None
-            finally:
-                call.cancel()
+            async with contextlib.aclosing(api.stream_of(rpc.name, request)) as answers:
+                await anext(answers, None)
         else:
             await api.send(rpc.name, request, meta or {})
     except ApiError as error:
         return error
     return None
-
-
-def metadata(api: Api) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {api.token}"),) if api.token else ()
 
 
 def targets(rpc: Rpc, cloud: Populated) -> Iterator[tuple[FieldDescriptor, list[str]]]:

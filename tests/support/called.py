@@ -11,7 +11,10 @@ SAY_NOTHING = ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE", "CANCELLED
 GRANTED, REFUSED = "granted", "refused"
 # What agents call has clients of its own, in tests/agents and tests/fuzz/test_agents.py.
 APART = ("Connect", "Enroll")
+# What a process tells another: besides, why what it has seen is not all that there was to see.
+LEFT_OUT = "left out"
 _seen: dict[str, set[str]] = {GRANTED: set(), REFUSED: set()}
+_left_out: set[str] = set()
 
 
 def note(name: str, code: str) -> None:
@@ -22,19 +25,28 @@ def note(name: str, code: str) -> None:
         _seen[REFUSED].add(name)
 
 
+def leave_out(why: str) -> None:
+    """Not every test is run, or what some have seen is lost: nothing follows from what is missing."""
+    _left_out.add(why)
+
+
 def seen() -> dict[str, list[str]]:
     """In this process until now, as what one process can tell another."""
-    return {what: sorted(names) for what, names in _seen.items()}
+    return {LEFT_OUT: sorted(_left_out), **{what: sorted(names) for what, names in _seen.items()}}
 
 
-def add(others: Mapping[str, Iterable[str]]) -> None:
-    """What another process has seen."""
-    for what, names in others.items():
-        _seen[what].update(names)
+def add(others: Mapping[str, Iterable[str]] | None) -> None:
+    """What another process has seen; None: it ended without a word."""
+    if others is None:
+        leave_out("a process of tests was lost")
+    for what, names in (others or {}).items():
+        (_left_out if what == LEFT_OUT else _seen[what]).update(names)
 
 
 def missing() -> list[str]:
-    """What no test has seen."""
+    """What no test has seen; nothing, where some were left out."""
+    if _left_out:
+        return []
     return [
         f"{name} was never {what}{' for what it was asked' if what == REFUSED else ''}"
         for name in sorted(rpcs())

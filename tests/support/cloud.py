@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,8 +294,14 @@ class Api:
 
     async def stream(self, name: str, meta: Mapping[str, str] = {}, /, **fields: Any) -> AsyncIterator[Any]:
         """The messages of a streaming RPC; close the iterator to cancel."""
+        async with contextlib.aclosing(self.stream_of(name, build(name, fields), meta)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def stream_of(self, name: str, request: Message | bytes, meta: Mapping[str, str] = {}) -> AsyncGenerator[Any]:
+        """As stream, with a message that is made already, or with bytes."""
         rpc = rpcs()[name]
-        data = build(name, fields).SerializeToString()
+        data = request if isinstance(request, bytes) else request.SerializeToString()
         call = self.channel.unary_stream(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
         try:
             async for answer in call:
@@ -305,6 +311,19 @@ class Api:
             raise _refused(name, error) from None
         finally:
             call.cancel()
+
+    async def take(self, name: str, requests: Iterable[Message]) -> Any:
+        """One call of an RPC that takes a stream of messages."""
+        rpc = rpcs()[name]
+        call = self.channel.stream_unary(rpc.path)(
+            (request.SerializeToString() for request in requests), metadata=_metadata(self.token, {})
+        )
+        try:
+            answer = await call
+        except grpc.aio.AioRpcError as error:
+            raise _refused(name, error) from None
+        called.note(name, "OK")
+        return rpc.response.FromString(answer)
 
     async def logged_in(self, name: str, password: str) -> Api:
         """A client with a session of this account."""

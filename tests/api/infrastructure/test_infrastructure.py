@@ -21,6 +21,10 @@ from tests.support.cloud import (
     until,
 )
 from zcloud.api import agent_door
+from zcloud.domain.infrastructure.host import HostStatus
+from zcloud.domain.infrastructure.kvm_host import KvmHost
+from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.unit import Unit
 from zcloud.processes.infrastructure import host_watch
 from zcloud.v1 import job_pb2 as pb
 
@@ -169,6 +173,36 @@ def test_an_agent_whose_certificate_is_not_its_hosts_is_turned_away(tmp_path: Pa
         assert api.node.agents.connected(added.inventory.uuid) is None
         assert (await api.wait(added.job_uuid)).state == 5
         assert (await api.call("QueryKvmHost", count=True)).total == 0
+
+    in_cloud(tmp_path, body)
+
+
+def test_a_kvm_host_is_reached_otherwise(tmp_path: Path) -> None:
+    """HST-16: its login is another from now on, is told nobody, and a place that is none is refused."""
+
+    async def body(api: Api) -> None:
+        zone = (await api.call("CreateZone", name="z")).inventory
+        made = await api.call("CreateCluster", name="c", zone_uuid=zone.uuid, hypervisor_type="KVM")
+        place = {"zone_uuid": zone.uuid, "cluster_uuid": made.inventory.uuid, "management_ip": "10.0.0.1"}
+
+        async def seed(unit: Unit) -> str:
+            host = await unit.new(KvmHost, account_uuid=zone.account_uuid)
+            host.create(name="h", username="root", password=api.node.vault.seal("old"), **place)
+            (await unit.companion(HostStatus, host)).connecting()
+            return host.uuid
+
+        uuid = (await api.node.cloud.decide(Context(actor=SYSTEM), seed)).value
+        before = (await api.call("GetKvmHost", uuid=uuid)).inventory
+        changes = {"name": "other", "management_ip": "10.0.0.2", "ssh_port": 2222, "username": "zcloud"}
+        told = (await api.call("UpdateKvmHost", uuid=uuid, **changes, password="new")).inventory
+        assert {name: getattr(told, name) for name in changes} == changes
+        assert told.version > before.version
+        assert (await api.call("GetKvmHost", uuid=uuid)).inventory == told
+        sealed = (await Unit(api.node.cloud, Context(), 0).get(KvmHost, uuid)).password
+        assert api.node.vault.open(sealed) == "new"
+        wrong = api.call("UpdateKvmHost", uuid=uuid, management_ip="not a host")
+        assert await code(wrong) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert (await api.call("GetKvmHost", uuid=uuid)).inventory == told
 
     in_cloud(tmp_path, body)
 

@@ -24,6 +24,8 @@ from zcloud.kernel.context import Context
 from zcloud.kernel.job import Job, JobState
 from zcloud.kernel.unit import Unit
 
+INVALID = "INVALID_ARGUMENT"
+
 
 def in_cloud(directory: Path, body: Callable[[Api, SimulatedHost], Awaitable[None]]) -> None:
     """With one host that is connected."""
@@ -78,6 +80,19 @@ def test_waited_for_and_watched(tmp_path: Path) -> None:
         assert all(step.finish_date.ToMicroseconds() >= step.start_date.ToMicroseconds() for step in ended.steps)
         why = {e.reason for e in (await api.call("GetHistory", resource_uuid=job)).events}
         assert why == {"because"}
+
+    in_cloud(tmp_path, body)
+
+
+def test_watched_by_nobody_else(tmp_path: Path) -> None:
+    async def body(api: Api, host: SimulatedHost) -> None:
+        await slow(host)
+        job = (await api.call("ReconnectHost", uuid=host.host_uuid)).job_uuid
+        _, stranger = await api.account("stranger")
+        for asker, uuid, code in ((stranger, job, "NOT_FOUND"), (api, "f" * 32, "NOT_FOUND"), (api, "", INVALID)):
+            with pytest.raises(ApiError) as refused:
+                await collect(asker, uuid)
+            assert refused.value.code == code, uuid
 
     in_cloud(tmp_path, body)
 

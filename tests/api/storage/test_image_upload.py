@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from agents.node.private_sshd import PrivateSshd
@@ -16,7 +15,6 @@ from tests.agents.storage.images import qcow2
 from tests.api.storage.world import add_storage, bits, image_of, storage_of
 from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.sshd import running_sshd
-from zcloud.api.rpcs import rpcs
 from zcloud.cli.main import main
 from zcloud.processes.storage.image_uploads import ImageUploads
 from zcloud.v1.image_pb2 import UploadImageRequest
@@ -33,13 +31,7 @@ def messages(uuid: str, content: bytes, offset: int = 0) -> Iterator[UploadImage
 
 async def upload(api: Api, requests: Any) -> Any:
     """One stream; its answer."""
-    rpc = rpcs()["UploadImage"]
-    metadata = (("authorization", f"Bearer {api.token}"),) if api.token else ()
-    call = api.channel.stream_unary(rpc.path)((r.SerializeToString() for r in requests), metadata=metadata)
-    try:
-        return rpc.response.FromString(await call)
-    except grpc.aio.AioRpcError as error:
-        raise ApiError(error) from None
+    return await api.take("UploadImage", requests)
 
 
 async def refused(api: Api, requests: Any) -> ApiError:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from projections.call_log import CallLog
 from tests.api.stores.conftest import Cloud
 from tests.api.stores.test_nodes import two
-from tests.support.cloud import Api, running_node, until
+from tests.support.cloud import Api, ApiError, running_node, until
 from tests.support.postgres import PostgresCluster
 from zcloud.api import call_writer
 from zcloud.api.call_record import Told
@@ -67,6 +67,9 @@ def test_pages_and_csv_tell_the_same(cloud: Cloud) -> None:
             assert [row["uuid"] for row in rows] == [c.uuid for c in seen]
             assert [row["request"] for row in rows] == [c.request for c in seen]
             assert rows[0]["reason"] == "'=1+1"
+            with pytest.raises(ApiError, match="nme") as refused:
+                await exported(api, filter="nme = CreateZone")
+            assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", "INVALID_FILTER")
             bob, as_bob = await api.account("bob")
             await as_bob.call("QueryVmInstance")
             own = await calls(as_bob)
