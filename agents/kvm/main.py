@@ -23,14 +23,14 @@ from agents.runtime.enroll import EnrollError
 from agents.runtime.journal import JournalError
 from agents.runtime.task import Handler
 from agents.storage.handlers import host_handlers
-from agents.storage.network import StorageNetworks
+from agents.storage.watched import StorageWatch
 from zcloud.v1.agent_pb2 import HostInventory
 
 LIBVIRT_URI = "qemu:///system"
 
 
 def kvm_handlers(
-    hypervisor: Hypervisor, host_uuid: str, directory: Path, networks: StorageNetworks | None = None
+    hypervisor: Hypervisor, host_uuid: str, directory: Path, watched: StorageWatch | None = None
 ) -> list[Handler[Any, Any]]:
     """All that a KVM host does; files of VMs and networks go below directory, where the agent's identity is."""
     return [
@@ -39,7 +39,7 @@ def kvm_handlers(
         *volume_handlers(hypervisor),
         *snapshot_handlers(hypervisor),
         *network_handlers(directory / "dhcp"),
-        *host_handlers(networks),
+        *host_handlers(watched),
     ]
 
 
@@ -54,15 +54,15 @@ async def run(config: AgentConfig) -> None:
         loop.call_soon_threadsafe(changes.put_nowait, change)
 
     hypervisor.subscribe(changed)
-    networks = StorageNetworks()
+    watched = StorageWatch()
 
     async def inventory() -> HostInventory:
-        return networks.add_to(await hypervisor.inventory())
+        return watched.add_to(await hypervisor.inventory())
 
     hypervisor.start()
-    reporting = loop.create_task(networks.report(changes), name="storage-networks")
+    reporting = loop.create_task(watched.report(changes), name="storages")
     try:
-        handlers = kvm_handlers(hypervisor, config.host_uuid, Path(config.directory), networks)
+        handlers = kvm_handlers(hypervisor, config.host_uuid, Path(config.directory), watched)
         await run_agent(config, handlers, inventory, hypervisor.error, changes)
     finally:
         reporting.cancel()

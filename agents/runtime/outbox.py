@@ -65,6 +65,8 @@ def merged(older: HostInventory, newer: HostInventory) -> HostInventory:
     whole.vms.extend(newer.vms)
     networks = {one.primary_storage_uuid: one for one in (*older.storage_networks, *newer.storage_networks)}
     whole.storage_networks.extend(networks.values())
+    mounts = {one.primary_storage_uuid: one for one in (*older.storage_mounts, *newer.storage_mounts)}
+    whole.storage_mounts.extend(mounts.values())
     measured = newer if newer.local_storage_total else older
     whole.local_storage_total = measured.local_storage_total
     whole.local_storage_available = measured.local_storage_available

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# What an empty qcow2 file takes.
+THIN_BYTES = 196_608
 
 
 @dataclass
@@ -18,6 +20,12 @@ class Directory:
     marks: set[str] = field(default_factory=set)
     # Hosts that wait for a VM to come, by its uuid.
     waiting: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def available(self) -> int:
+        """Bytes that are left."""
+        taken = sum(self.files.get("cache", {}).values()) + THIN_BYTES * len(self.files.get("volumes", {}))
+        return max(0, self.size - taken)
 
 
 class Files(MutableMapping[str, T]):

@@ -18,6 +18,11 @@ from zcloud.v1.primary_storage_task_pb2 import (
     PrepareNfsStorageTask,
     PrepareSharedMountPointResult,
     PrepareSharedMountPointTask,
+    ReleasePrimaryStorageResult,
+    ReleasePrimaryStorageTask,
+    StorageNetwork,
+    WatchStorageNetworkResult,
+    WatchStorageNetworkTask,
 )
 from zcloud.v1.volume_task_pb2 import (
     CreateRootVolumeResult,
@@ -48,7 +53,7 @@ class PrepareSharedMountPoint(
 ):
     def apply(self, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
         found = look_at(self.world, args.url, args.primary_storage_uuid, args.first)
-        self.world.storage_networks[args.primary_storage_uuid] = args.network
+        _watch(self.world, args.primary_storage_uuid, args.url, args.network)
         return PrepareSharedMountPointResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
 
 
@@ -63,8 +68,41 @@ class PrepareNfsStorage(
                 raise TaskError("FAILED", f"{args.url} cannot be mounted at {args.directory}: no such export")
             self.world.mounts[args.directory] = self.world.exports[args.url]
         found = look_at(self.world, args.directory, args.primary_storage_uuid, args.first)
-        self.world.storage_networks[args.primary_storage_uuid] = args.network
+        _watch(self.world, args.primary_storage_uuid, args.directory, args.network)
         return PrepareNfsStorageResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
+
+
+class WatchStorageNetwork(
+    Simulated[WatchStorageNetworkTask, WatchStorageNetworkResult],
+    task=WatchStorageNetworkTask,
+    result=WatchStorageNetworkResult,
+):
+    def apply(self, args: WatchStorageNetworkTask) -> WatchStorageNetworkResult:
+        self.world.storage_networks[args.primary_storage_uuid] = args.network
+        return WatchStorageNetworkResult(network=self.world.storage_network(args.primary_storage_uuid))
+
+
+class ReleasePrimaryStorage(
+    Simulated[ReleasePrimaryStorageTask, ReleasePrimaryStorageResult],
+    task=ReleasePrimaryStorageTask,
+    result=ReleasePrimaryStorageResult,
+):
+    def apply(self, args: ReleasePrimaryStorageTask) -> ReleasePrimaryStorageResult:
+        uuid, path = args.primary_storage_uuid, args.directory
+        users = [vm for vm, there in self.world.vms.items() if any(d.path.startswith(path) for d in there.spec.disks)]
+        if path and users:
+            raise TaskError("REFUSED", f"{path} cannot be unmounted: it is in use by VM {users[0]}")
+        if path:
+            self.world.mounts.pop(path, None)
+        for book in (self.world.storage_networks, self.world.storage_mounts, self.world.mount_errors):
+            book.pop(uuid, None)
+        return ReleasePrimaryStorageResult()
+
+
+def _watch(world: World, storage_uuid: str, path: str, network: StorageNetwork) -> None:
+    world.storage_networks[storage_uuid] = network
+    world.storage_mounts[storage_uuid] = path
+    world.mount_errors.pop(storage_uuid, None)
 
 
 def look_at(world: World, path: str, storage_uuid: str, first: bool) -> dict[str, int]:
@@ -76,8 +114,7 @@ def look_at(world: World, path: str, storage_uuid: str, first: bool) -> dict[str
         directory.marks.add(storage_uuid)
     if storage_uuid not in directory.marks:
         raise TaskError("INVALID", f"{path} is not the file system that other hosts have there")
-    taken = sum(directory.files.get("cache", {}).values()) + THIN_BYTES * len(directory.files.get("volumes", {}))
-    return {"total_capacity": directory.size, "available_capacity": max(0, directory.size - taken)}
+    return {"total_capacity": directory.size, "available_capacity": directory.available}
 
 
 class CacheImage(Simulated[CacheImageTask, CacheImageResult], task=CacheImageTask, result=CacheImageResult):
@@ -136,6 +173,8 @@ HANDLERS = (
     PrepareLocalStorage,
     PrepareSharedMountPoint,
     PrepareNfsStorage,
+    WatchStorageNetwork,
+    ReleasePrimaryStorage,
     CacheImage,
     DeleteCachedImage,
     CreateRootVolume,

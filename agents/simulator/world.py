@@ -6,15 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 
 from agents.runtime.task import TaskError
-from agents.simulator.directory import Directory, Files
+from agents.simulator.directory import THIN_BYTES, Directory, Files
 from zcloud.v1.agent_pb2 import HostInventory, ObservedVm
 from zcloud.v1.network_task_pb2 import DhcpEntry
-from zcloud.v1.primary_storage_task_pb2 import StorageNetwork, StorageNetworkSeen
+from zcloud.v1.primary_storage_task_pb2 import StorageMountSeen, StorageNetwork, StorageNetworkSeen
 from zcloud.v1.vm_instance_task_pb2 import VmSpec
 
 GIB = 1 << 30
-# What an empty qcow2 file takes.
-THIN_BYTES = 196_608
 
 
 @dataclass
@@ -61,6 +59,9 @@ class World:
     silent: set[str] = field(default_factory=set)
     # By storage.
     storage_networks: dict[str, StorageNetwork] = field(default_factory=dict)
+    # What is mounted for storages that several hosts share, and why it cannot be used.
+    storage_mounts: dict[str, str] = field(default_factory=dict)
+    mount_errors: dict[str, str] = field(default_factory=dict)
     volumes: Files[Volume] = field(init=False)
     cache: Files[int] = field(init=False)
     storages: set[str] = field(default_factory=set)
@@ -115,6 +116,7 @@ class World:
             storage_networks=[
                 self.storage_network(uuid) for uuid, network in self.storage_networks.items() if network.cidr
             ],
+            storage_mounts=[self.storage_mount(uuid) for uuid in self.storage_mounts],
         )
 
     def storage_network(self, primary_storage_uuid: str) -> StorageNetworkSeen:
@@ -128,7 +130,22 @@ class World:
             addresses=self.addresses,
             answering=[peer for peer in network.peers if peer not in self.silent],
             silent=[peer for peer in network.peers if peer in self.silent],
+            peers=network.peers,
         )
+
+    def storage_mount(self, primary_storage_uuid: str) -> StorageMountSeen:
+        """How what is mounted for it is."""
+        error = self.mount_errors.get(primary_storage_uuid, "")
+        seen = StorageMountSeen(primary_storage_uuid=primary_storage_uuid, error=error)
+        directory = self.mounts.get(self.storage_mounts[primary_storage_uuid])
+        if directory is not None and not error:
+            seen.total_capacity, seen.available_capacity = directory.size, directory.available
+        return seen
+
+    def mount_breaks(self, primary_storage_uuid: str, error: str) -> None:
+        """What is mounted for a storage cannot be used, or can be again, and the host says so."""
+        self.mount_errors[primary_storage_uuid] = error
+        self.changes.put_nowait(HostInventory(storage_mounts=[self.storage_mount(primary_storage_uuid)]))
 
     def guest_powers_off(self, vm_instance_uuid: str) -> None:
         """The guest ends by itself, and the host says so."""

@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
-from agents.storage.network import StorageNetworks
+from agents.storage.mounts import Mount, mark_of
 from agents.storage.paths import checked_path
+from agents.storage.watched import StorageWatch
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
     PrepareLocalStorageTask,
@@ -44,14 +45,17 @@ class PrepareSharedMountPoint(
 ):
     """The directory is the operator's: it is never made here, or a mount that failed would go unnoticed (PS-08)."""
 
-    def __init__(self, networks: StorageNetworks) -> None:
-        self._networks = networks
+    def __init__(self, watched: StorageWatch) -> None:
+        self._watched = watched
 
     async def run(self, args: PrepareSharedMountPointTask, work: Work) -> PrepareSharedMountPointResult:
         del work
         path = checked_path("the URL of the primary storage", args.url)
+        mount = Mount(args.primary_storage_uuid, path)
+        await self._watched.mounts.must_answer(mount)
         total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
-        seen = await self._networks.watch(args.primary_storage_uuid, args.network)
+        self._watched.mounts.watch(mount, total, available)
+        seen = await self._watched.networks.watch(args.primary_storage_uuid, args.network)
         return PrepareSharedMountPointResult(total_capacity=total, available_capacity=available, network=seen)
 
 
@@ -61,7 +65,7 @@ def look_at(path: Path, storage_uuid: str, *, first: bool) -> tuple[int, int]:
         raise TaskError("INVALID", f"primary_storage_uuid {storage_uuid[:64]!r} is no uuid")
     if not path.is_dir():
         raise TaskError("NOT_FOUND", f"there is no directory {path}; mount the shared file system there")
-    mark = path / f".zcloud-{storage_uuid}"
+    mark = mark_of(path, storage_uuid)
     if first:
         try:
             mark.touch(mode=0o644)

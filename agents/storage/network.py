@@ -52,12 +52,16 @@ class StorageNetworks:
     async def watch(self, storage_uuid: str, network: StorageNetwork, server: str = "") -> StorageNetworkSeen:
         """From now on; what there is now. Without a network: no more."""
         if not network.cidr:
-            self._watched.pop(storage_uuid, None)
-            self._told.pop(storage_uuid, None)
+            self.forget(storage_uuid)
             return StorageNetworkSeen()
         self._watched[storage_uuid] = (network, server)
         self._told[storage_uuid] = await self._look(storage_uuid)
         return self._told[storage_uuid]
+
+    def forget(self, storage_uuid: str) -> None:
+        """No more."""
+        self._watched.pop(storage_uuid, None)
+        self._told.pop(storage_uuid, None)
 
     async def news(self) -> list[StorageNetworkSeen]:
         """What is other than it was told last."""
@@ -107,4 +111,5 @@ class StorageNetworks:
             answering=[address for address, good in zip(asked, there, strict=True) if good],
             silent=[address for address, good in zip(asked, there, strict=True) if not good],
             server_error=error,
+            peers=network.peers,
         )

@@ -39,6 +39,8 @@ NO_UNDO = {
     "collect": "deletes: what is gone stays gone",
     "maintain_primary_storage.stop_vms": "what a user wanted to run is started by its user: it may be down for long",
     "drop_cached_image.remove": "deletes: what is gone stays gone",
+    "release": "what was mounted for a storage that is detached; attached again, it is mounted again",
+    "tell": "only says whom to look at",
     "stop_stray_vm_instance.stop": "what runs where it should not is stopped, whatever becomes of the job",
     "l2_network": "the bridge belongs to the network, and serves other VMs as well; it goes when that is detached",
     "cache_image": "what is cached serves the next VM (IMG-02)",

@@ -15,6 +15,8 @@ SCHEDULER, NODE = "scheduler:", "node:"
 SYSTEM = {
     "vm_sync": "a report of its host",
     "host_watch": "the watch over the hosts",
+    "storage_mounts": "a report of a host that has it mounted",
+    "storage_network": "a report of a host on its network",
     "first_start": "the first start of this cloud",
     "vm_expunge": "the sweep of the recycle bin for machines",
     "volume_expunge": "the sweep of the recycle bin for volumes",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import shutil
 import sys
@@ -85,13 +84,41 @@ async def _by_user(url: str, options: str, path: Path) -> None:
         raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {output[-400:]}")
 
 
-async def clear(path: Path) -> None:
-    """Take away a mount whose process has ended: it only gives errors."""
+async def discard(path: Path) -> None:
+    """Take away a mount from under whoever still has files open there."""
+    await _umount("--lazy", path)
+
+
+async def unmount(path: Path) -> None:
+    """REFUSED while somebody has files open there."""
+    await _umount("--", path)
+
+
+async def _umount(how: str, path: Path) -> None:
     try:
-        await asyncio.to_thread(os.stat, path)
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            return
-        status, output = await _run(["umount", "--lazy", "--", str(path)])
-        if status != 0:
-            raise TaskError("FAILED", f"{path} cannot be unmounted: {output[-400:]}") from None
+        status, output = await _run(["umount", *dict.fromkeys([how, "--"]), str(path)])
+    except TimeoutError:
+        raise TaskError("UNREACHABLE", f"{path} could not be unmounted in {MOUNT_SECONDS} s") from None
+    if status != 0:
+        reason = "REFUSED" if "busy" in output else "FAILED"
+        raise TaskError(reason, f"{path} cannot be unmounted: {output[-400:]}")
+
+
+def user_of(path: Path) -> str:
+    """A process that has a file open there, as far as this can be seen without asking what is mounted."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link).startswith(f"{path}/"):
+                return link.parts[2]
+    return ""
+
+
+def mounted_at(path: Path) -> str:
+    """The source of the newest mount there; empty when there is none."""
+    found = ""
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:
+            source, place = line.split(" ")[:2]
+            if place == str(path):
+                found = source
+    return found

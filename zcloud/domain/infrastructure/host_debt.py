@@ -14,9 +14,11 @@ AGENT = "agent"
 
 
 class OwedItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is still there. owed_kind: vm_instance, volume, l3_network (a DHCP server), l2_network (a bridge), agent.
+    """What is still there. owed_kind: vm_instance, volume, l3_network (a DHCP server), l2_network (a bridge), agent,
+    primary_storage (its mount).
 
-    device: of a bridge its port, of a DHCP server its bridge. paths: files of a volume, its own first.
+    device: of a bridge its port, of a DHCP server its bridge. paths: files of a volume, its own first; the directory
+    of a mount.
     """
 
     owed_kind: str

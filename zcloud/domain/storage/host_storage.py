@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from zcloud.kernel.event import Event
 class Share(msgspec.Struct, frozen=True, omit_defaults=True):
     """One primary storage on one host, in bytes. since: net claims since available was measured.
 
-    since_virtual: the part of these that is of volumes, by their virtual size.
+    since_virtual: the part of these that is of volumes, by their virtual size. unusable: why nothing can be done there
+    now; empty when something can.
     """
 
     total: int
@@ -22,6 +24,7 @@ class Share(msgspec.Struct, frozen=True, omit_defaults=True):
     since: int = 0
     claims: dict[str, int] = {}
     since_virtual: int = 0
+    unusable: str = ""
 
     @property
     def claimed(self) -> int:
@@ -73,6 +76,16 @@ class HostStorage(Companion, of="host", role="storage"):
             share = Share(self.total, self.available, 0, old.claims if old is not None else {})
             aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
 
+    class CutOff(Event):
+        """What is mounted there is gone, or does not answer; what it is measured as again ends that."""
+
+        primary_storage_uuid: str
+        reason: str
+
+        def apply(self, aggregate: Any) -> None:
+            share = msgspec.structs.replace(aggregate.shares[self.primary_storage_uuid], unusable=self.reason)
+            aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
+
     class Claimed(Event):
         """Something will need this much."""
 
@@ -113,14 +126,32 @@ class HostStorage(Companion, of="host", role="storage"):
     def measured(self, primary_storage_uuid: str, total: int, available: int) -> None:
         """The host has said what it has; the same again is no event."""
         share = self.shares.get(primary_storage_uuid)
-        if share is None or (share.total, share.available, share.since) != (total, available, 0):
+        if share is None or (share.total, share.available, share.since, share.unusable) != (total, available, 0, ""):
             self.trigger(self.Measured(primary_storage_uuid=primary_storage_uuid, total=total, available=available))
+
+    def cut_off(self, primary_storage_uuid: str, reason: str) -> None:
+        """Saying so again is no event, nor is anything of what was not prepared."""
+        share = self.shares.get(primary_storage_uuid)
+        if share is not None and share.unusable != reason:
+            self.trigger(self.CutOff(primary_storage_uuid=primary_storage_uuid, reason=reason))
+
+    def missing(self, primary_storage_uuids: Iterable[str]) -> str:
+        """Why one of these storages, where a VM's volumes lie, cannot be used here; empty when all can."""
+        for uuid in sorted(primary_storage_uuids):
+            share = self.shares.get(uuid)
+            if share is None:
+                return f"primary storage {uuid}, where the VM's volumes lie, is not prepared on it; reconnect the host"
+            if share.unusable:
+                return f"primary storage {uuid}, where the VM's volumes lie, cannot be used on it: {share.unusable}"
+        return ""
 
     def lacks(self, primary_storage_uuid: str, size: int, reserved: int, percent: int = 100) -> str:
         """Why there is no room for this many bytes; empty when there is."""
         share = self.shares.get(primary_storage_uuid)
         if share is None:
             return "the storage was not prepared on this host yet; reconnect the host"
+        if share.unusable:
+            return f"the storage cannot be used on this host: {share.unusable}"
         left = share.total - share.used(percent) - reserved
         if size > left:
             return f"{max(0, left)} bytes left beside the reserve of {reserved}, {size} wanted"
@@ -159,5 +190,5 @@ def _fold_claim(aggregate: Any, storage: str, key: str, size: int | None) -> Non
     if size is not None:
         claims[key] = size
     virtual = share.since_virtual + (grown if is_volume(key) else 0)
-    new = Share(share.total, share.available, share.since + grown, claims, virtual)
+    new = Share(share.total, share.available, share.since + grown, claims, virtual, share.unusable)
     aggregate.shares = {**aggregate.shares, storage: new}

@@ -11,7 +11,7 @@ from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.domain.storage.networks import must_be_network
 from zcloud.domain.storage.percent import percent
 from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
-from zcloud.domain.storage.status import StorageStatus
+from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.event import Event
@@ -144,11 +144,23 @@ class PrimaryStorageStatus(StorageStatus, of="primary_storage", role="status"):
 
 
 class HostSpace(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one host brings to a storage, in bytes; reachable while the host is connected."""
+    """What one host brings to a storage, in bytes; reachable while the host is connected, and can use it.
+
+    reason: why it cannot; empty where it is not connected.
+    """
 
     total: int
     available: int
     reachable: bool = True
+    reason: str = ""
+
+
+class PrimaryStorageHost(msgspec.Struct, frozen=True):
+    """How a host has the storage."""
+
+    host_uuid: str
+    status: Status
+    reason: str = ""
 
 
 class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
@@ -176,13 +188,15 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
             aggregate.hosts = {**aggregate.hosts, self.host_uuid: HostSpace(self.total, self.available)}
 
     class HostLost(Event):
-        """The host is not connected: what lies there cannot be used for now."""
+        """The host is not connected, or (reason) cannot use the storage: what lies there cannot be used for now."""
 
         host_uuid: str
+        reason: str = ""
 
         def apply(self, aggregate: Any) -> None:
             old = aggregate.hosts[self.host_uuid]
-            aggregate.hosts = {**aggregate.hosts, self.host_uuid: HostSpace(old.total, old.available, False)}
+            space = HostSpace(old.total, old.available, False, self.reason)
+            aggregate.hosts = {**aggregate.hosts, self.host_uuid: space}
 
     class HostForgotten(Event):
         """The host is no longer one of the storage's. freed: bytes that were claimed there."""
@@ -270,6 +284,18 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         """Whether any host that has the storage is connected."""
         return any(space.reachable for space in self.hosts.values())
 
+    @property
+    def host_statuses(self) -> tuple[PrimaryStorageHost, ...]:
+        """Only where hosts see the same files: else a storage is as good as each of its hosts."""
+        if not self.shared:
+            return ()
+        return tuple(
+            PrimaryStorageHost(uuid, Status.CONNECTED)
+            if space.reachable
+            else PrimaryStorageHost(uuid, Status.DISCONNECTED, space.reason or "the host is not connected")
+            for uuid, space in self.hosts.items()
+        )
+
     def lacks(self, size: int, reserved: int, percent: int = 100) -> str:
         """Why there is no room for this many bytes on the whole; empty when there is."""
         left = self.total_capacity - self.used(percent) - reserved
@@ -287,10 +313,11 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         if percent != self.percent:
             self.trigger(self.Overprovisioned(percent=percent))
 
-    def lost(self, host_uuid: str) -> None:
-        """A host is not connected any more."""
-        if host_uuid in self.hosts and self.hosts[host_uuid].reachable:
-            self.trigger(self.HostLost(host_uuid=host_uuid))
+    def lost(self, host_uuid: str, reason: str = "") -> None:
+        """A host is not connected any more, or for this reason cannot use it."""
+        space = self.hosts.get(host_uuid)
+        if space is not None and (space.reachable or (reason and reason != space.reason)):
+            self.trigger(self.HostLost(host_uuid=host_uuid, reason=reason))
 
     def forget(self, host_uuid: str, freed: int) -> None:
         """A host is gone, or its cluster is detached."""

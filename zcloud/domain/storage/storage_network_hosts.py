@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,13 +16,17 @@ PEERS = 8
 
 
 class StorageNetworkHost(msgspec.Struct, frozen=True, omit_defaults=True):
-    """address: of the host; empty where it has none there. silent_addresses: of those that did not answer it."""
+    """address: of the host; empty where it has none there. silent_addresses: of those that did not answer it.
+
+    peers: addresses of other hosts that it was told to ask.
+    """
 
     host_uuid: str
     address: str = ""
     reachable: bool = False
     reason: str = ""
     silent_addresses: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
 
 
 class PrimaryStorageNetwork(Companion, of="primary_storage", role="network"):
@@ -37,10 +42,16 @@ class PrimaryStorageNetwork(Companion, of="primary_storage", role="network"):
         reachable: bool = False
         reason: str = ""
         silent_addresses: tuple[str, ...] = ()
+        peers: tuple[str, ...] = ()
 
         def apply(self, aggregate: Any) -> None:
             told = StorageNetworkHost(
-                self.host_uuid, self.address, self.reachable, self.reason, tuple(self.silent_addresses)
+                self.host_uuid,
+                self.address,
+                self.reachable,
+                self.reason,
+                tuple(self.silent_addresses),
+                tuple(self.peers),
             )
             aggregate.storage_network_hosts = (*_others(aggregate, self.host_uuid), told)
 
@@ -62,6 +73,20 @@ class PrimaryStorageNetwork(Companion, of="primary_storage", role="network"):
         after = [address for uuid, address in others if uuid > host_uuid]
         before = [address for uuid, address in others if uuid < host_uuid]
         return tuple((after + before)[:PEERS])
+
+    def uninformed(self) -> tuple[str, ...]:
+        """Hosts that ask others than they should by now: some came, went, or have other addresses."""
+        found = sorted(self.storage_network_hosts, key=lambda one: one.host_uuid)
+        there = [number for number, one in enumerate(found) if one.address]
+        ring = [found[number].address for number in there]
+        late = []
+        for number, one in enumerate(found):
+            place = bisect_right(there, number)
+            others = len(ring) - bool(one.address)
+            peers = tuple(ring[(place + step) % len(ring)] for step in range(min(PEERS, others)))
+            if peers != one.peers:
+                late.append(one.host_uuid)
+        return tuple(late)
 
     def seen(self, told: StorageNetworkHost) -> None:
         """The same again is no event."""

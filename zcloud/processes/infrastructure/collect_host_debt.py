@@ -16,6 +16,7 @@ from zcloud.domain.infrastructure.host_debt import AGENT, HostDebt, OwedItem, de
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.network.host_networks import HostNetworks
 from zcloud.domain.network.l2_network import bridge_of
+from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.volume import Volume
 from zcloud.kernel.job import Job, JobQueue, StepState
 from zcloud.kernel.unit import Unit
@@ -25,11 +26,12 @@ from zcloud.processes.infrastructure.ssh import ssh_target
 from zcloud.processes.network import bridges
 from zcloud.v1.host_task_pb2 import RemoveKvmAgentTask
 from zcloud.v1.network_task_pb2 import RemoveDhcpTask
+from zcloud.v1.primary_storage_task_pb2 import ReleasePrimaryStorageTask
 from zcloud.v1.vm_instance_task_pb2 import StopVmTask
 from zcloud.v1.volume_task_pb2 import DeleteVolumeTask
 
 # Who uses what goes before it: guests before their disks and networks, DHCP servers before their bridges.
-ORDER = ("vm_instance", "volume", "l3_network", "l2_network", AGENT)
+ORDER = ("vm_instance", "volume", "primary_storage", "l3_network", "l2_network", AGENT)
 
 
 async def collectable(unit: Unit, host: Host) -> list[str]:
@@ -49,8 +51,13 @@ async def connected(unit: Unit, host: Host) -> None:
     waiting = [(await unit.get(Job, uuid)).args.get("debt") for uuid in queue.jobs]
     for uuid in await collectable(unit, host):
         if uuid not in waiting:
-            items = sorted((await unit.get(HostDebt, uuid)).items, key=lambda i: ORDER.index(i.owed_kind))
-            await submit(unit, "collect_host_debt", host, {"debt": uuid, "items": [list(i.key) for i in items]})
+            items = [list(item.key) for item in in_order(await unit.get(HostDebt, uuid))]
+            await submit(unit, "collect_host_debt", host, {"debt": uuid, "items": items})
+
+
+def in_order(debt: HostDebt) -> list[OwedItem]:
+    """As it is to be collected."""
+    return sorted(debt.items, key=lambda item: ORDER.index(item.owed_kind))
 
 
 async def owed(unit: Unit, job: Job, number: int) -> OwedItem | None:
@@ -79,6 +86,11 @@ async def _task(unit: Unit, host: Host, item: OwedItem) -> Task | None:
         if await unit.find(Volume, uuid) is not None:
             return None
         return Task(host.uuid, DeleteVolumeTask(volume_uuid=uuid, path=item.paths[0], more_paths=item.paths[1:]))
+    if item.owed_kind == "primary_storage":
+        storage = await unit.find(PrimaryStorage, uuid)
+        if storage is not None and host.cluster_uuid in storage.attached_cluster_uuids:
+            return None
+        return Task(host.uuid, ReleasePrimaryStorageTask(primary_storage_uuid=uuid, directory=item.paths[0]))
     if item.owed_kind == AGENT:
         if uuid == host.uuid or not isinstance(host, KvmHost):
             return None
@@ -106,6 +118,16 @@ class CollectHostDebt(Workflow, name="collect_host_debt", version=1, title="coll
             gone = step.state is StepState.DONE or (step.state is StepState.SKIPPED and not step.error)
             if item is not None and gone:
                 (await unit.get(HostDebt, job.args["debt"])).settle(item)
+        await _go_on(unit, job)
+
+
+async def _go_on(unit: Unit, job: Job) -> None:
+    """What has come to be owed meanwhile is collected next; what could not be is tried at the next connect."""
+    host, debt = await unit.find(Host, job.resource_uuid), await unit.find(HostDebt, job.args["debt"])
+    tried = [tuple(key) for key in job.args["items"]]
+    items = [list(item.key) for item in in_order(debt) if item.key not in tried] if debt is not None else []
+    if host is not None and items:
+        await submit(unit, "collect_host_debt", host, {"debt": job.args["debt"], "items": items})
 
 
 ON_CONNECTED.append(connected)

@@ -15,6 +15,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Make, Step, Take, Task, Workflow, submit
 from zcloud.processes.infrastructure.host_watch import ON_LOST
 from zcloud.processes.infrastructure.prepare import ON_BEGIN, ON_CONNECTED, prepare
+from zcloud.processes.storage.release_primary_storage import has_it, owe_mount, part
 from zcloud.processes.storage.storage_network import network_of, take_network
 from zcloud.v1.primary_storage_task_pb2 import (
     PrepareLocalStorageResult,
@@ -51,9 +52,13 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
 
 
 async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: Prepared) -> None:
-    """Book what the host has, unless host and storage have parted meanwhile."""
-    host, storage = await unit.find(Host, host_uuid), await unit.find(PrimaryStorage, storage_uuid)
-    if host is not None and storage is not None and host.cluster_uuid in storage.attached_cluster_uuids:
+    """Book what the host has. Where the two have parted meanwhile, it owes what it has mounted."""
+    host, storage = await unit.find(Host, host_uuid), await unit.last(PrimaryStorage, storage_uuid)
+    if host is None or storage is None:
+        return
+    if not has_it(storage, host):
+        await owe_mount(unit, storage, host_uuid, "they had parted when it was mounted")
+    else:
         await allocation.measured(unit, storage, host, result.total_capacity, result.available_capacity)
         if not isinstance(result, PrepareLocalStorageResult):
             await take_network(unit, storage, host, result.network)
@@ -94,6 +99,7 @@ class AttachPrimaryStorage(Workflow, name="attach_primary_storage", version=1, t
 
 async def detach(unit: Unit, storage: PrimaryStorage, cluster: Cluster, hosts: list[Host]) -> None:
     """Part a storage and a cluster, in the books of all that are concerned. hosts: those of the cluster."""
+    await part(unit, storage, hosts)
     storage.detach(cluster.uuid)
     (await unit.companion(ClusterAttachments, cluster)).detach_primary_storage(storage.uuid)
     for host in hosts:

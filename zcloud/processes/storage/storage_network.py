@@ -31,14 +31,15 @@ async def take_network(unit: Unit, storage: PrimaryStorage, host: Host, seen: St
 
 
 def _judged(cidr: str, host: Host, seen: StorageNetworkSeen) -> StorageNetworkHost:
-    address, silent = address_in(cidr, seen.addresses), tuple(seen.silent)
+    address, silent, peers = address_in(cidr, seen.addresses), tuple(seen.silent), tuple(seen.peers)
     if not address:
         text = f"this host has no address in {cidr}; it has {', '.join(seen.addresses) or 'told none'}"
-        return StorageNetworkHost(host.uuid, reason=text, silent_addresses=silent)
+        return StorageNetworkHost(host.uuid, reason=text, silent_addresses=silent, peers=peers)
     # Where there is nobody to ask there is nothing to complain of.
     reachable = bool(seen.answering) or not silent
     whys = [seen.server_error, f"no answer from {', '.join(silent)}" if silent else ""]
-    return StorageNetworkHost(host.uuid, address, reachable, "; ".join(why for why in whys if why), silent)
+    reason = "; ".join(why for why in whys if why)
+    return StorageNetworkHost(host.uuid, address, reachable, reason, silent, peers)
 
 
 async def host_seen(cloud: Cloud, host: Host, inventory: HostInventory) -> None:
