@@ -218,9 +218,9 @@ async def _lack(unit: Unit, wish: Wish, host: Host) -> str:
     status = await unit.companion(HostStatus, host)
     if status.status is not Status.CONNECTED:
         return f"it is {status.status.value}"
-    missing = wish.storage_uuids.difference((await unit.companion(HostStorage, host)).shares)
+    missing = (await unit.companion(HostStorage, host)).missing(wish.storage_uuids)
     if missing:
-        return f"primary storage {min(missing)}, where the VM's volumes lie, is not prepared on it; reconnect the host"
+        return missing
     capacity = await unit.companion(HostCapacity, host)
     return capacity.lacks(wish.cpu_num, wish.memory_size, wish.reserved_memory)
 
