@@ -1,0 +1,248 @@
+"""What an agent finds of what is mounted for storages, and what it does about it (PS-07, PS-08)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.runtime.outbox import merged
+from agents.runtime.task import TaskError, Work
+from agents.storage import bounded, mounts
+from agents.storage.handlers import host_handlers
+from agents.storage.mounts import Mount, StorageMounts, mark_of
+from agents.storage.nfs import client
+from agents.storage.watched import StorageWatch
+from tests.support.ganesha import Ganesha, running_ganesha
+from tests.support.namespace import free_subnet, new_switch
+from zcloud.v1.agent_pb2 import HostInventory
+from zcloud.v1.primary_storage_task_pb2 import (
+    PrepareNfsStorageTask,
+    PrepareSharedMountPointTask,
+    ReleasePrimaryStorageTask,
+    StorageMountSeen,
+)
+
+UUID = "5" * 32
+
+
+class Host:
+    """The storage tasks of one agent, and what it tells by itself."""
+
+    def __init__(self) -> None:
+        self.watched = StorageWatch()
+        self._handlers = {handler.task: handler for handler in host_handlers(self.watched)}
+
+    async def do(self, task: Any) -> Any:
+        work = Work("t" * 32, "r" * 32, 1, lambda percent, detail: None)
+        return await self._handlers[type(task)].run(task, work)
+
+    async def news(self) -> list[str]:
+        return [seen.error for seen in await self.watched.mounts.news()]
+
+
+async def refusal(doing: Any) -> TaskError:
+    with pytest.raises(TaskError) as error:
+        await doing
+    return error.value
+
+
+def test_what_an_operator_has_mounted_is_only_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        host = Host()
+        prepare = PrepareSharedMountPointTask(primary_storage_uuid=UUID, url=str(tmp_path), first=True)
+        await host.do(prepare)
+        assert await host.news() == []
+        mark = mark_of(tmp_path, UUID)
+        mark.unlink()
+        (error,) = await host.news()
+        assert f"it lacks {mark.name}" in error
+        assert await host.news() == [], "the same again is no news"
+        assert not await host.watched.mounts.mend()
+        (told,) = host.watched.add_to(HostInventory(complete=True)).storage_mounts
+        assert told.error == error
+        mark.touch()
+        assert await host.news() == [""]
+        (told,) = host.watched.add_to(HostInventory()).storage_mounts
+        assert told.total_capacity > told.available_capacity > 0
+        # What waits to be sent is not lost by what comes after it.
+        waiting = HostInventory(storage_mounts=[StorageMountSeen(primary_storage_uuid=UUID, error="x")])
+        assert list(merged(waiting, HostInventory()).storage_mounts) == list(waiting.storage_mounts)
+        assert list(merged(waiting, HostInventory(storage_mounts=[told])).storage_mounts) == [told]
+
+        # It hangs: nobody hangs with it, and one thread is lost at most.
+        answers = threading.Event()
+        began: list[Mount] = []
+
+        def hangs(mount: Mount) -> tuple[int, int]:
+            began.append(mount)
+            answers.wait(60)
+            return 10, 5
+
+        monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.05)
+        with monkeypatch.context() as hanging:
+            hanging.setattr(Mount, "measure", hangs)
+            (error,) = await host.news()
+            assert "does not answer" in error
+            assert await host.news() == []
+            assert (await refusal(host.do(prepare))).reason == "UNREACHABLE"
+            assert len(began) == 1
+            answers.set()
+            end = asyncio.get_running_loop().time() + 60
+            while await host.news() != [""]:
+                assert asyncio.get_running_loop().time() < end
+        await host.do(ReleasePrimaryStorageTask(primary_storage_uuid=UUID))
+        assert os.listdir(tmp_path) == [mark.name]
+        assert not host.watched.add_to(HostInventory()).storage_mounts
+
+    asyncio.run(main())
+
+
+def test_looking_goes_on_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told of before it is mounted anew, and after; what goes wrong at one look is not the end of looking."""
+    monkeypatch.setattr(mounts, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(mounts, "TELL_SECONDS", 0.0)
+    calls: list[str] = []
+
+    class Faulty(StorageMounts):
+        async def news(self) -> list[StorageMountSeen]:
+            calls.append("look")
+            if len(calls) == 1:
+                raise RuntimeError("as ordered")
+            if calls.count("mend") == 0:
+                self._faults[UUID] = 5
+                return [StorageMountSeen(primary_storage_uuid=UUID, error="gone")]
+            self._faults.clear()
+            return [StorageMountSeen(primary_storage_uuid=UUID)] if calls[-2] == "mend" else []
+
+        async def mend(self) -> bool:
+            calls.append("mend")
+            return True
+
+    async def main() -> None:
+        changes: asyncio.Queue[HostInventory] = asyncio.Queue()
+        task = asyncio.create_task(Faulty().report(changes))
+        told = [await asyncio.wait_for(changes.get(), 60) for _ in range(2)]
+        task.cancel()
+        assert [one.storage_mounts[0].error for one in told] == ["gone", ""]
+        assert calls[:4] == ["look", "look", "mend", "look"]
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def server() -> Iterator[Ganesha]:
+    with new_switch(free_subnet()) as switch, running_ganesha(switch.machine("storage")) as made:
+        yield made
+
+
+def stand_ins(path: Path) -> list[int]:
+    """Processes that have it mounted."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
+            if b"agents.storage.nfs.fuse" in words and os.fsencode(path) in words:
+                found.append(int(entry))
+    return found
+
+
+@contextlib.contextmanager
+def has_open(path: Path) -> Iterator[int]:
+    """As a guest has its disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+async def told(host: Host, wanted: str) -> None:
+    """Look until it is seen."""
+    async with asyncio.timeout(60):
+        while not any(wanted in error and bool(wanted) == bool(error) for error in await host.news()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.real
+def test_an_export_that_is_gone_is_mounted_anew(
+    server: Ganesha, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a real server, by libnfs: its process is killed, stops, and is unmounted by hand; then they part."""
+
+    async def no() -> bool:
+        return False
+
+    monkeypatch.setattr(client, "_kernel_has_it", no)
+    path = tmp_path / UUID
+    prepare = PrepareNfsStorageTask(primary_storage_uuid=UUID, url=server.url, directory=str(path), first=True)
+    release = ReleasePrimaryStorageTask(primary_storage_uuid=UUID, directory=str(path))
+
+    async def main() -> None:
+        host = Host()
+        await host.do(prepare)
+        (path / "volume").write_text("here")
+        (pid,) = stand_ins(path)
+        with has_open(path / "volume") as guest:
+            os.kill(pid, signal.SIGKILL)
+            await told(host, "has ended")
+            # Who has a file open in what is dead only gets errors, whether or not it is mounted anew.
+            assert await host.watched.mounts.mend()
+            assert await host.news() == [""]
+            with pytest.raises(OSError, match="not connected"):
+                os.read(guest, 4)
+        assert (path / "volume").read_text() == "here"
+
+        await client.unmount(path)
+        await told(host, "no longer")
+        await host.watched.mounts.mend()
+        assert await host.news() == [""]
+
+        # It does not answer: it is waited for, and nobody mounts over it.
+        (pid,) = stand_ins(path)
+        monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.3)
+        os.kill(pid, signal.SIGSTOP)
+        await told(host, "does not answer")
+        assert not await host.watched.mounts.mend()
+        os.kill(pid, signal.SIGCONT)
+        await told(host, "")
+        monkeypatch.undo()
+
+        wrong = ReleasePrimaryStorageTask(primary_storage_uuid=UUID, directory=str(tmp_path))
+        assert (await refusal(host.do(wrong))).reason == "INVALID"
+        with has_open(path / "volume"):
+            assert (await refusal(host.do(release))).reason == "REFUSED"
+        await host.do(release)
+        assert not path.exists()
+        await host.do(release)
+        assert (server.directory / "volume").read_text() == "here"
+
+        # A server that is gone for good: nobody waits for it, but for who has files open there.
+        await Host().do(prepare)
+        (pid,) = stand_ins(path)
+        monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.3)
+        with has_open(path / "volume"):
+            os.kill(pid, signal.SIGSTOP)
+            error = await refusal(host.do(release))
+            assert (error.reason, f"process {os.getpid()}" in error.message) == ("REFUSED", True), error.message
+            os.kill(pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGSTOP)
+        await Host().do(release)
+        assert not client.mounted_at(path)
+        os.kill(pid, signal.SIGCONT)
+
+    try:
+        asyncio.run(main())
+    finally:
+        for pid in stand_ins(path):
+            os.kill(pid, signal.SIGKILL)
+        while client.mounted_at(path):
+            asyncio.run(client.discard(path))
