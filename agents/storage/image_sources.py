@@ -73,7 +73,7 @@ def resolve(host: str, port: int, allowed_networks: list[Network] | None) -> lis
         raise HelperError(
             "REFUSED",
             f"{host!r} leads to {', '.join(sorted(set(addresses)))}: an address inside the data centre, "
-            "from which images are fetched only when its network is allowed by the settings",
+            "from which images are fetched only when its network is in the setting image/download.allowedNetworks",
         )
     return good
 
@@ -232,7 +232,11 @@ def open_file(url: str, allowed_paths: list[str]) -> Iterator[tuple[Reader, int 
         or not path.startswith("/")
     ):
         raise HelperError("INVALID", f"{shown(url)} must have the form file:///absolute/path")
-    refused = HelperError("REFUSED", f"{path} is not below a directory from which images may be taken")
+    refused = HelperError(
+        "REFUSED",
+        f"{path} is not below a directory from which images may be taken:"
+        " the setting image/download.allowedPaths names them",
+    )
     real = os.path.realpath(path)
     if not _path_allowed(real, allowed_paths):
         raise refused

@@ -368,3 +368,74 @@ def test_runs_that_were_begun_are_told_beside_the_scheduler(zcloud: Any, server:
     ran = zcloud("RunSchedulerNow", f"uuid={'1' * 32}")
     assert ran.out.endswith(f"\noccurrence_uuids\n  {'a' * 32}\n  {'b' * 32}\n")
     assert "nightly" in ran.out
+
+
+def test_names_stand_for_uuids(server: Any, zcloud: Any) -> None:
+    """In fields that refer to something, single, many and below others, and for the resource itself."""
+    zone, images, nets = "1" * 32, {"ubuntu": "2" * 32}, {"lan": "3" * 32, "wan": "4" * 32}
+
+    def known(kind: str, names: dict[str, str]) -> None:
+        def answer(request: Any, _: Any) -> Any:
+            asked = [uuid for name, uuid in names.items() if request.filter == f"name = {json.dumps(name)}"]
+            return server.response(kind, inventories=[{"uuid": uuid} for uuid in asked])
+
+        server.answers[kind] = answer
+
+    known("QueryZone", {'a "room"': zone})
+    known("QueryImage", images)
+    known("QueryL3Network", nets)
+    assert zcloud("CreateCluster", "name=c", 'zone_uuid=a "room"').status == 0
+    assert server.calls_of("CreateCluster")[-1][0].zone_uuid == zone
+    assert zcloud("DeleteZone", 'uuid=a "room"').status == 0
+    assert server.calls_of("DeleteZone")[-1][0].uuid == zone
+    words = ("image_uuid=ubuntu", f"l3_network_uuids=lan,{'5' * 32},wan", 'static_ips=[{"l3_network_uuid": "wan"}]')
+    assert zcloud("CreateVmInstance", "name=vm", "--no-wait", *words).status == 0
+    sent = server.calls_of("CreateVmInstance")[-1][0]
+    assert sent.image_uuid == images["ubuntu"]
+    assert list(sent.l3_network_uuids) == [nets["lan"], "5" * 32, nets["wan"]]
+    assert [ip.l3_network_uuid for ip in sent.static_ips] == [nets["wan"]]
+
+
+def test_a_name_that_nothing_has_or_several_have_is_refused_here(server: Any, zcloud: Any) -> None:
+    server.say("QueryZone")
+    ran = zcloud("CreateCluster", "name=c", "zone_uuid=attic")
+    assert (ran.status, ran.out) == (2, "")
+    assert "zone_uuid: there is no Zone with the name or uuid 'attic'; `zcloud QueryZone` shows all." in ran.err
+    server.say("QueryZone", inventories=[{"uuid": "1" * 32}, {"uuid": "2" * 32}])
+    ran = zcloud("CreateCluster", "name=c", "zone_uuid=attic")
+    assert ran.status == 2
+    assert f"more than one Zone has the name 'attic'; say which by its uuid: {'1' * 32}, {'2' * 32}." in ran.err
+    assert not server.calls_of("CreateCluster")
+
+
+def test_what_could_not_be_made_is_not_shown(server: Any, zcloud: Any) -> None:
+    """Its job says why; programs have the answer all the same."""
+    server.say("CreateVmInstance", inventory=VM, job_uuid="j1")
+    server.say("GetVmInstance", refuse=lambda context: context.abort(grpc.StatusCode.NOT_FOUND, "no VM"))
+    server.answers["WatchJob"] = job_stream(server, {"state": 5, "workflow": "create_vm", "error": "no host"})
+    ran = zcloud("CreateVmInstance", "name=vm1")
+    assert (ran.status, ran.out) == (1, ""), ran.err
+    assert "no longer there" in ran.err
+    assert "Failed: no host" in ran.err
+    assert json.loads(zcloud("CreateVmInstance", "name=vm1", "-o", "json").out)["inventory"]["name"] == "vm1"
+
+
+def test_a_refusal_says_nothing_twice(server: Any, zcloud: Any) -> None:
+    violation = error_details_pb2.BadRequest.FieldViolation
+    parts = [
+        error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="zcloud", metadata={"field": "name", "limit": "9"}),
+        error_details_pb2.BadRequest(field_violations=[violation(field="name", description="is required")]),
+    ]
+
+    def refuse(context: grpc.ServicerContext) -> None:
+        status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message="name is required; zone_uuid is required")
+        for part in parts:
+            status.details.add().Pack(part)
+        context.abort_with_status(rpc_status.to_status(status))
+
+    server.say("CreateCluster", refuse=refuse)
+    lines = zcloud("CreateCluster").err.splitlines()
+    assert lines == [
+        "zcloud: CreateCluster: INVALID_ARGUMENT (INVALID_FIELD): name is required; zone_uuid is required",
+        "  limit = 9",
+    ]

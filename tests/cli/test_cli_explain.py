@@ -38,7 +38,7 @@ def test_the_index_is_made_anew_when_it_is_broken(home: Path) -> None:
 def test_help_tells_types_rules_and_comments(zcloud: Any) -> None:
     said = zcloud("help", "CreateVmInstance").out
     lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
-    assert "string; required; refers to image" in lines["image_uuid"]
+    assert "string; required; refers to image by uuid or name" in lines["image_uuid"]
     assert "size" in lines["memory_size"]
     assert "16 TiB" in lines["memory_size"]
     assert "InstantStart | JustCreate" in lines["strategy"]
@@ -150,3 +150,11 @@ def test_without_words_it_says_what_it_can(zcloud: Any) -> None:
     assert ran.status == 0
     for name in catalog.COMMANDS:
         assert f"\n  {name} " in ran.out
+
+
+def test_the_list_can_be_narrowed(zcloud: Any) -> None:
+    found = [line.split()[0] for line in zcloud("list", "Host", "reconnect").out.splitlines()]
+    assert found == ["ReconnectHost"]
+    ran = zcloud("list", "teapot")
+    assert (ran.status, ran.out) == (2, "")
+    assert "no RPC has 'teapot' in its name" in ran.err

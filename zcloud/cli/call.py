@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from zcloud.cli import arguments, catalog, job, output, server, session, upload
+from zcloud.cli import arguments, catalog, job, output, references, server, session, upload
 from zcloud.cli.arguments import Options
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
@@ -27,41 +27,48 @@ def run(name: str, argv: list[str]) -> int:
         raise UsageError(f"{name} is a conversation between an agent and the server; `zcloud agent` holds it.")
     request = arguments.request_of(rpc, options.words)
     with Client(server.chosen(options)) as client:
+        references.resolve(client, rpc, request)
         if rpc.method.server_streaming:
             for answer in client.stream(rpc, request, options):
                 output.print_item(answer, options.output)
             return OK
         answer = client.call(rpc, request, options)
-        status = _follow(client, rpc, answer, options)
+        status, there = _follow(client, rpc, answer, options)
         _keep_session(client, rpc, request, answer, options)
-        output.print_answer(answer, options.output, request)
+        # What people see below a failure should be there; programs want their answer in any case.
+        if there or status == OK or options.output != "table":
+            output.print_answer(answer, options.output, request)
         return status
 
 
-def _follow(client: Client, rpc: Rpc, answer: Any, options: Options) -> int:
-    """Wait for the job of a mutating call, then put the inventory as it is now into the answer."""
+def _follow(client: Client, rpc: Rpc, answer: Any, options: Options) -> tuple[int, bool]:
+    """Wait for the job of a mutating call, then put the inventory as it is now into the answer.
+
+    Gives the status, and whether there is such a resource.
+    """
     uuid = getattr(answer, "job_uuid", "")
     if not uuid or not rpc.mutating or options.no_wait or options.validate_only:
-        return OK
+        return OK, True
     try:
         ended = job.wait(client, uuid)
     except KeyboardInterrupt:
         print(f"\nThe job goes on: zcloud WatchJob uuid={uuid} (or CancelJob)", file=sys.stderr)
-        return INTERRUPTED
+        return INTERRUPTED, True
     about_itself = answer.inventory.DESCRIPTOR == ended.DESCRIPTOR  # CancelJob wants it canceled
     good = ("Succeeded", "Canceled") if about_itself else ("Succeeded",)
-    _refresh(client, answer)
+    there = _refresh(client, answer)
     if job.state_of(ended) in good:
-        return OK
+        return OK, there
     print(f"zcloud: {job.why(ended)}", file=sys.stderr)
-    return FAILED
+    return FAILED, there
 
 
-def _refresh(client: Client, answer: Any) -> None:
+def _refresh(client: Client, answer: Any) -> bool:
+    """False when it is not there any more."""
     kind = answer.inventory.DESCRIPTOR.name
     rpc = catalog.get(f"Get{kind}")
     if rpc is None or "uuid" not in rpc.method.input_type.fields_by_name:
-        return
+        return True
     request: Any = rpc.new_request()
     request.uuid = answer.inventory.uuid
     try:
@@ -71,8 +78,9 @@ def _refresh(client: Client, answer: Any) -> None:
             raise
         # Deleted, or never made: what the answer says of it is the last that was known.
         print(f"{kind} {answer.inventory.name or request.uuid} is no longer there.", file=sys.stderr)
-        return
+        return False
     answer.inventory.CopyFrom(fresh.inventory)
+    return True
 
 
 def _keep_session(client: Client, rpc: Rpc, request: Any, answer: Any, options: Options) -> None:

@@ -109,7 +109,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "build the read models of a moment into a SQLite file",
     "check": "compare the read models with a fresh fold of the log",
     "rebuild": "fill the read models anew from the log",
-    "list": "name all RPCs",
+    "list": "name all RPCs, or those with a word in their names: zcloud list host",
     "help": "explain an RPC: its fields, types and defaults",
     "completion": "print completion for bash or zsh",
 }

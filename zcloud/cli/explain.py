@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from zcloud.cli import arguments, catalog
 from zcloud.cli.catalog import Rpc, rules_of
 from zcloud.cli.comments import comment
-from zcloud.cli.errors import OK
+from zcloud.cli.errors import OK, UsageError
 from zcloud.cli.human import size
 from zcloud.cli.naming import is_size, type_name
 
@@ -38,9 +38,12 @@ def usage() -> str:
     return USAGE.format(commands="\n".join(lines))
 
 
-def list_all() -> int:
-    """All RPCs, one line each."""
-    rpcs = catalog.all_rpcs()
+def list_all(words: list[str]) -> int:
+    """All RPCs, or those whose names have these words in them, one line each."""
+    wanted = [word.lower().replace("_", "") for word in words]
+    rpcs = [rpc for rpc in catalog.all_rpcs() if all(word in rpc.name.lower() for word in wanted)]
+    if not rpcs:
+        raise UsageError(f"no RPC has {' and '.join(words)!r} in its name; `zcloud list` names them all.")
     width = max(len(rpc.name) for rpc in rpcs)
     for rpc in rpcs:
         print(f"{rpc.name:<{width}}  {rpc.access:<7}  {_summary(rpc)}".rstrip())
@@ -94,7 +97,7 @@ def _facts(field: FieldDescriptor) -> list[str]:
     if rules.required:
         facts.append("required")
     if rules.references:
-        facts.append(f"refers to {rules.references}")
+        facts.append(f"refers to {rules.references} by uuid or name")
     elif rules.format:
         facts.append(_format_name(rules))
     if rules.HasField("min"):

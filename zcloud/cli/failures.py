@@ -62,11 +62,14 @@ def _details(error: grpc.RpcError) -> Iterator[object]:
 
 
 def _lines(error: grpc.RpcError) -> Iterator[str]:
-    for detail in _details(error):
-        for line in _lines_of(detail):
-            # A violation that only repeats the message tells nothing new.
-            if not line.endswith(f": {error.details()}"):
-                yield printable(line)
+    """What the message has said already tells nothing new: violations, and the field that they are of."""
+    message = error.details() or ""
+    lines = [line for detail in _details(error) for line in _lines_of(detail)]
+    pairs = [line.partition(": ")[::2] for line in lines]
+    said = {subject for subject, rest in pairs if rest and (rest == message or f"{subject} {rest}" in message)}
+    for line, (subject, _) in zip(lines, pairs, strict=True):
+        if subject not in said and line.removeprefix("field = ") not in said:
+            yield printable(line)
 
 
 def _lines_of(detail: object) -> Iterator[str]:

@@ -57,7 +57,7 @@ def _explain(name: str, rest: list[str]) -> int:
     from zcloud.cli import catalog, explain
 
     if name == "list":
-        return explain.list_all()
+        return explain.list_all(rest)
     if not rest:
         print(explain.usage(), end="")
         return OK
