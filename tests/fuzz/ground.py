@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,8 +11,15 @@ from unittest import mock
 from argon2 import PasswordHasher
 
 from agents.node.private_sshd import PrivateSshd
+from agents.storage import image_upload
 from tests.api.populated import Populated, populated
+from tests.fuzz.held import shared
+from tests.fuzz.hints import hints
+from tests.fuzz.seeds import seed
+from tests.support.cloud import build
 from zcloud.api.calls import Calls
+from zcloud.api.storage import image_store
+from zcloud.api.storage import image_upload as uploads
 from zcloud.domain.identity import passwords
 
 GIB = 1 << 30
@@ -33,14 +40,35 @@ async def cloud(directory: Path, sshd: PrivateSshd) -> AsyncIterator[tuple[Popul
             corpus.setdefault(rpc.name, []).append(request)
         keep(self, rpc, *told, **more)
 
-    with mock.patch.object(passwords, "_hasher", CHEAP), mock.patch.object(Calls, "keep", heard):
-        async with populated(directory, sshd) as made:
-            await _enrich(made, directory)
+    with mock.patch.object(passwords, "_hasher", CHEAP), mock.patch.object(Calls, "keep", heard), _afar():
+        async with populated(directory, sshd) as made, shared(made):
+            bare = await _enrich(made, directory)
+            await seed(made, bare)
+            for name, fields in await hints(made, bare):
+                corpus.setdefault(name, []).append(build(name, fields).SerializeToString())
             yield made, corpus
 
 
-async def _enrich(made: Populated, directory: Path) -> None:
+@contextlib.contextmanager
+def _afar() -> Iterator[None]:
+    """What a server has is no part of what is asked here: an upload's is told once, a store's are two images."""
+    told: dict[str, tuple[int, int]] = {}
+
+    async def uploaded(target: Any, url: str, uuid: str) -> tuple[int, int]:
+        if uuid not in told:
+            told[uuid] = await image_upload.uploaded(target, url, uuid)
+        return told[uuid]
+
+    def listed(access: dict[str, str]) -> list[dict[str, Any]]:
+        return [{"uuid": uuid * 32, "name": access["url"], "actual_size": GIB} for uuid in "ab"]
+
+    with mock.patch.object(uploads, "uploaded", uploaded), mock.patch.object(image_store, "image_list", listed):
+        yield
+
+
+async def _enrich(made: Populated, directory: Path) -> str:
     admin, owner, uuids = made.admin, made.owner, made.uuids
+    await admin.call("UpdateGlobalConfig", category="backupStorage", name="ping.interval", value="86400")
     zone = (await admin.call("CreateZone", name="bare")).inventory.uuid
     bare = (await admin.call("CreateCluster", name="bare", zone_uuid=zone, hypervisor_type="KVM")).inventory.uuid
     await admin.call("AddLocalPrimaryStorage", name="bare", zone_uuid=zone, url=str(directory / "bare"))
@@ -67,6 +95,8 @@ async def _enrich(made: Populated, directory: Path) -> None:
     await owner.call("DeleteImage", uuid=gone)
     await owner.call("AddImage", name="upload", url="upload://u.qcow2", size=1 << 20, format="qcow2")
     await owner.call("CreateScheduler", name="second", cron="0 0 1 1 *")
+    await admin.call("AddNfsPrimaryStorage", name="nfs", zone_uuid=zone, url="203.0.113.9:/exports/zcloud")
+    return str(bare)
 
 
 def _ssh(host: dict[str, Any]) -> dict[str, Any]:

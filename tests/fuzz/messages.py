@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -258,7 +259,7 @@ class Messages:
         return self.text(evil)
 
     def _uuid(self, field: FieldDescriptor, rule: Any, rpc: Rpc) -> str:
-        kind = rule.references or (rpc.kind if field.name == "uuid" else "")
+        kind = rule.references or (rpc.kind if field.name == "uuid" else self._kind(field.name))
         roll = self.chance.random()
         if field.name == "resource_uuid" and not rule.references and roll < 0.5:
             return self.chance.randbytes(16).hex()
@@ -267,6 +268,11 @@ class Messages:
         if roll < 0.9 and self.uuids:
             return self.chance.choice(self.uuids)
         return self.chance.choice((ABSENT, self.chance.randbytes(16).hex()))
+
+    def _kind(self, name: str) -> str:
+        """Of what a field is about that does not say what it refers to, by its name: a part of a resource."""
+        stem = name.removesuffix("s").removesuffix("_uuid")
+        return next((kind for kind in self.known if kind.endswith(stem)), "") if stem != name else ""
 
     def text(self, evil: float) -> str:
         """Some words."""
@@ -367,3 +373,14 @@ def harvest(messages: Iterable[Message]) -> dict[str, list[Any]]:
     for message in messages:
         walk(message)
     return {name: sorted(values, key=str)[:40] for name, values in found.items()}
+
+
+def parts(messages: Iterable[Message]) -> dict[str, list[str]]:
+    """Uuids of what is a part of a resource and no resource itself, by the names of their messages: vm_cd_rom."""
+    found: dict[str, list[str]] = {}
+    for message in messages:
+        for field, value in message.ListFields():
+            if field.is_repeated and field.message_type is not None and "uuid" in field.message_type.fields_by_name:
+                kind = re.sub(r"(?<!^)(?=[A-Z])", "_", field.message_type.name).lower()
+                found.setdefault(kind, []).extend(part.uuid for part in value)
+    return found
