@@ -17,7 +17,9 @@ from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import HostCapacity
 from zcloud.domain.network.ip_pool import IpPool
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.image_cache import cache_uuid
+from zcloud.domain.storage.nfs_primary_storage import MOUNTS
+from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume_chain import VolumeChain
 from zcloud.kernel.job import ENDED, Job, JobQueue, JobState
 from zcloud.kernel.workflow import workflow
@@ -41,7 +43,7 @@ def violations(run: Run, *, calm: bool = True, lossy: bool = False) -> list[str]
     if not _same(replayed(run), fold):
         found.append("I7: the log folded from nothing is another cloud")
     if calm:
-        found += _worlds(run, lossy)
+        found += [*_worlds(run, lossy), *_mounts(run)]
     return found
 
 
@@ -306,6 +308,29 @@ def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
             "bridges": list(w.bridges.items()),
             "dhcp": [(l3, s.bridge, sorted(s.entries)) for l3, s in w.dhcp.items()],
         }
+def _mounts(run: Run) -> list[str]:
+    """What hosts have mounted they need, or owe; and each knows whom to ask on the network of what it has."""
+    fold, found = run.lake.fold, []
+    owed = {(m.host_uuid, *item.key) for m in fold.all("host_debt") for item in m.items}  # type: ignore[attr-defined]
+    storages = {m.uuid: m for m in fold.all("nfs_primary_storage")}
+    for uuid, host in run.hosts.items():
+        known: Any = fold.find(uuid)
+        if known is None:
+            continue
+        there = {place.rpartition("/")[2] for place in host.world.mounts if place.startswith(MOUNTS)}
+        has = {u for u, m in storages.items() if known.cluster_uuid in fold.value(m, "attached_cluster_uuids")}
+        needless = [u for u in there - has if (uuid, "primary_storage", u) not in owed]
+        if needless:
+            found.append(f"mounts on {uuid}: {needless} are of no use there, and are not owed")
+        if fold.value(known, "status") == "Connected" and has - there:
+            found.append(f"mounts on {uuid}: {sorted(has - there)} are missing")
+    for storage in storages:
+        late = fold.companion(PrimaryStorageNetwork, storage).uninformed()
+        if late:
+            found.append(f"network of storage {storage}: {late} do not know who is there")
+    return found
+
+
         worlds.append(_shape(found, known))
     return {
         "resources": resources,
@@ -328,6 +353,8 @@ def _shape(value: Any, known: frozenset[str]) -> Any:
         return value.value
     if isinstance(value, msgspec.Struct):
         return _shape(_facts_of(value), known)
+            "mounts": sorted(w.mounts),
+            "asks": [sorted(network.peers) for _, network in sorted(w.storage_networks.items())],
     if isinstance(value, dict):
         return sorted(((_shape(k, known), _shape(v, known)) for k, v in value.items()), key=repr)
     if isinstance(value, (set, frozenset)):

@@ -34,9 +34,9 @@ CLEAN = {
     "create_vm_instance",
 }
 # What fails is tried again by itself when the host connects, which it does after a kill.
-AGAIN = {"collect_host_debt"}
+AGAIN = {"collect_host_debt", "release_primary_storage"}
 # That something was on a storage and went makes the next look for what is left of it, and is no rest itself.
-CACHES = {"cache", "cached_images", "shares", "allocated", "dhcp", "held", "reclaimable"}
+CACHES = {"cache", "cached_images", "image_cache", "shares", "allocated", "dhcp", "held", "reclaimable"}
 
 
 def without_caches(value: Any) -> Any:

@@ -204,6 +204,18 @@ async def on_shared(run: Run) -> None:
     await running(run)
 
 
+async def on_nfs(run: Run) -> None:
+    """Both hosts have mounted an export, and look at each other on its network."""
+    n, url = run.names, "10.9.0.9:/export"
+    server = Directory()
+    for number, host in enumerate(run.hosts.values(), 1):
+        host.world.exports[url] = server
+        host.world.addresses = (f"10.9.0.{number}",)
+    fields = {"name": "nfs", "zone_uuid": n["zone"], "url": url, "storage_network_cidr": "10.9.0.0/24"}
+    n["storage"] = (await run.call("AddNfsPrimaryStorage", **fields)).inventory.uuid
+    await run.done("AttachPrimaryStorageToCluster", primary_storage_uuid=n["storage"], cluster_uuid=n["cluster"])
+
+
 async def just_created(run: Run) -> None:
     """A VM that no host ever knew."""
     made = await run.call("CreateVmInstance", **vm_fields(run, strategy="just_create"))
@@ -230,6 +242,7 @@ GROUNDS: dict[str, tuple[str, Callable[[Run], Awaitable[None]] | None]] = {
     "stopped_two_images": ("stopped", stopped_two_images),
     "with_iso": ("stopped", with_iso),
     "on_shared": ("parts", on_shared),
+    "on_nfs": ("hosts", on_nfs),
     "image_deleted": ("parts", image_deleted),
     "garbage": ("destroyed", garbage),
     "two_backups": ("parts", two_backups),

@@ -146,6 +146,12 @@ SCENARIOS = [
         "ReconnectPrimaryStorage", uuid="$storage")),
     Scenario("prepare_storages", "prepare_primary_storages", "attached", submits(
         "prepare_primary_storages", "host1", host="$host1", storages=["$storage"])),
+    Scenario("detach_storage", "release_primary_storage", "on_nfs", calls(
+        "DetachPrimaryStorageFromCluster", primary_storage_uuid="$storage", cluster_uuid="$cluster")),
+    Scenario("delete_attached_nfs", "delete_resource", "on_nfs", calls(
+        "DeletePrimaryStorage", uuid="$storage", delete_mode="enforcing")),
+    Scenario("tell_network", "watch_storage_network", "on_nfs", submits(
+        "watch_storage_network", "storage", hosts=["$host1", "$host2"], failed=[])),
     Scenario("attach_l2", "attach_l2_network", "parts", calls(
         "AttachL2NetworkToCluster", l2_network_uuid="$l2", cluster_uuid="$cluster")),
     Scenario("detach_l2", "detach_l2_network", "stopped", calls(

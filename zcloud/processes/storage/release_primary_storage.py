@@ -68,6 +68,10 @@ class ReleasePrimaryStorage(Workflow, name="release_primary_storage", version=1,
             Step(f"release_{n + 1}", partial(do, n), timeout=120, forgive=("do",)) for n in range(len(args["hosts"]))
         )
 
+    async def fail(self, unit: Unit, job: Job) -> None:
+        """It was cancelled, which attaches nothing again."""
+        await self.succeed(unit, job)
+
     async def succeed(self, unit: Unit, job: Job) -> None:
         storage = await unit.last(PrimaryStorage, job.resource_uuid)
         for host_uuid, step in zip(job.args["hosts"], job.steps, strict=True):
