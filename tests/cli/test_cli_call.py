@@ -422,8 +422,9 @@ def test_what_could_not_be_made_is_not_shown(server: Any, zcloud: Any) -> None:
 
 def test_a_refusal_says_nothing_twice(server: Any, zcloud: Any) -> None:
     violation = error_details_pb2.BadRequest.FieldViolation
+    facts = {"field": "name", "limit": "9", "all": "name is required; zone_uuid is required"}
     parts = [
-        error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="zcloud", metadata={"field": "name", "limit": "9"}),
+        error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="zcloud", metadata=facts),
         error_details_pb2.BadRequest(field_violations=[violation(field="name", description="is required")]),
     ]
 
@@ -439,3 +440,15 @@ def test_a_refusal_says_nothing_twice(server: Any, zcloud: Any) -> None:
         "zcloud: CreateCluster: INVALID_ARGUMENT (INVALID_FIELD): name is required; zone_uuid is required",
         "  limit = 9",
     ]
+
+
+def test_a_plan_has_a_line_for_each_event(server: Any, zcloud: Any) -> None:
+    """Whatever is in it: lists and objects as JSON, on one line."""
+    event: Any = {"type": "job.Created", "resource_kind": "job", "data": {}}
+    plan = server.response("CreateVmInstance", plan={"events": [event]})
+    plan.plan.events[0].data.update({"number": 3, "steps": ["a", "b"], "by": {"is_admin": True, "n": 2}})
+    server.answers["CreateVmInstance"] = lambda *_: plan
+    ran = zcloud("CreateVmInstance", "name=x", "--validate-only")
+    assert "Nothing was changed" in ran.err
+    assert 'by={"is_admin":true,"n":2} number=3' in ran.out.splitlines()[1]
+    assert len(ran.out.splitlines()) == 2

@@ -13,6 +13,8 @@ from zcloud.cli.errors import FAILED, UNAVAILABLE, CliError
 
 # Whether the call was taken is not known.
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# What a fact says in so many letters, and the message too, need not be read twice.
+_LONG = 30
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -64,7 +66,7 @@ def _details(error: grpc.RpcError) -> Iterator[object]:
 def _lines(error: grpc.RpcError) -> Iterator[str]:
     """What the message has said already tells nothing new: violations, and the field that they are of."""
     message = error.details() or ""
-    lines = [line for detail in _details(error) for line in _lines_of(detail)]
+    lines = [line for detail in _details(error) for line in _lines_of(detail, message)]
     pairs = [line.partition(": ")[::2] for line in lines]
     said = {subject for subject, rest in pairs if rest and (rest == message or f"{subject} {rest}" in message)}
     for line, (subject, _) in zip(lines, pairs, strict=True):
@@ -72,7 +74,7 @@ def _lines(error: grpc.RpcError) -> Iterator[str]:
             yield printable(line)
 
 
-def _lines_of(detail: object) -> Iterator[str]:
+def _lines_of(detail: object, message: str) -> Iterator[str]:
     if isinstance(detail, details.BadRequest):
         for field in detail.field_violations:
             yield f"{field.field}: {field.description}"
@@ -87,6 +89,7 @@ def _lines_of(detail: object) -> Iterator[str]:
         yield " ".join(word for word in words if word)
     elif isinstance(detail, details.ErrorInfo):
         for name, value in sorted(detail.metadata.items()):
-            yield f"{name} = {value}"
+            if len(value) < _LONG or value not in message:
+                yield f"{name} = {value}"
     elif isinstance(detail, details.RetryInfo):
         yield f"try again in {detail.retry_delay.ToTimedelta().total_seconds():g} s"

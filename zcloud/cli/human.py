@@ -1,5 +1,6 @@
 """Values for people: sizes with units, times of this time zone, lists in a line."""
 
+import json
 from datetime import UTC
 from typing import Any
 
@@ -59,11 +60,22 @@ def _message(message: Any) -> str:
     if message.DESCRIPTOR.full_name == "google.protobuf.Value":
         return printable(str(_brief(MessageToDict(message))))
     if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
-        return printable(" ".join(f"{key}={_brief(value)}" for key, value in sorted(message.items())))
+        return printable(" ".join(f"{key}={_brief(value)}" for key, value in sorted(MessageToDict(message).items())))
     set_fields = [field for field in message.DESCRIPTOR.fields if is_set(message, field)]
     return " ".join(f"{field.name}={text_of(message, field)}" for field in set_fields)
 
 
 def _brief(value: Any) -> Any:
+    """Of what is in it only what says something, in the form of JSON."""
+    if isinstance(value, dict | list):
+        return json.dumps(_whole(value), ensure_ascii=False, separators=(",", ":"))
+    return _whole(value)
+
+
+def _whole(value: Any) -> Any:
     # Numbers of a Struct are doubles; 3.0 for a count would look odd.
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -126,3 +126,4 @@ def test_a_refusal_names_every_filter_and_ten_hosts() -> None:
     assert isinstance(refused.detail, AllocationReport)
     assert sum(len(step.rejected) for step in refused.detail.filters) == 14
     assert len(refused.message) < 2000
+    assert refused.message.count("it is Disabled") == 1, "a reason that many hosts have is said once"

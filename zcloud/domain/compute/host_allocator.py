@@ -195,7 +195,11 @@ def no_host(report: AllocationReport) -> Refused:
     """Every filter with the number that it left, and of the first hosts why they fell."""
     parts = [f"{step.name} left {step.left}" for step in report.filters]
     fallen = [(step.name, host) for step in report.filters for host in step.rejected]
-    whys = [f'"{host.host_name}" fell at {name}: {host.reason}' for name, host in fallen[:TOLD]]
+    # Hosts often fall for one reason, which is then said once.
+    alike: dict[str, list[str]] = {}
+    for name, host in fallen[:TOLD]:
+        alike.setdefault(f"fell at {name}: {host.reason}", []).append(f'"{host.host_name}"')
+    whys = [f"{', '.join(names)} {why}" for why, names in alike.items()]
     if len(fallen) > TOLD:
         whys.append(f"{len(fallen) - TOLD} more hosts: see GetAllocationReport")
     text = f"no host can have the VM: {', '.join(parts)}. {'; '.join(whys) or 'There is no host; add one'}"
