@@ -17,7 +17,7 @@ from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import HostCapacity
 from zcloud.domain.network.ip_pool import IpPool
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.image_cache import cache_uuid
+from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.nfs_primary_storage import MOUNTS
 from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume_chain import VolumeChain
@@ -284,30 +284,6 @@ def _worlds(run: Run, lossy: bool) -> list[str]:
     return found
 
 
-def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
-    """The cloud and the world without times, and with new names left open."""
-    fold = run.lake.fold
-    # Hosts are told apart by what they have, for which of two is chosen is left to chance.
-    known -= run.hosts.keys()
-    resources: dict[str, Any] = {}
-    for kind in sorted({m.kind for uuid in fold.views if (m := fold.find(uuid)) is not None} - HISTORY):
-        resources[kind] = sorted(
-            (_shape([_facts(part) for part in fold.parts(m)], known) for m in fold.all(kind) if m.kind == kind),
-            key=repr,
-        )
-    worlds = []
-    for uuid, host in run.hosts.items():
-        w = host.world
-        if uuid not in run.alive and not (w.vms or w.volumes or w.cache or w.bridges or w.dhcp):
-            continue  # a machine like any other
-        found = {
-            "installed": uuid in run.alive,
-            "vms": [(vm, it.state, str(it.spec)) for vm, it in w.vms.items()],
-            "volumes": [(p, str(v)) for p, v in w.volumes.items()],
-            "cache": list(w.cache),
-            "bridges": list(w.bridges.items()),
-            "dhcp": [(l3, s.bridge, sorted(s.entries)) for l3, s in w.dhcp.items()],
-        }
 def _mounts(run: Run) -> list[str]:
     """What hosts have mounted they need, or owe; and each knows whom to ask on the network of what it has."""
     fold, found = run.lake.fold, []
@@ -331,6 +307,32 @@ def _mounts(run: Run) -> list[str]:
     return found
 
 
+def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
+    """The cloud and the world without times, and with new names left open."""
+    fold = run.lake.fold
+    # Hosts are told apart by what they have, for which of two is chosen is left to chance.
+    known -= run.hosts.keys()
+    resources: dict[str, Any] = {}
+    for kind in sorted({m.kind for uuid in fold.views if (m := fold.find(uuid)) is not None} - HISTORY):
+        resources[kind] = sorted(
+            (_shape([_facts(part) for part in fold.parts(m)], known) for m in fold.all(kind) if m.kind == kind),
+            key=repr,
+        )
+    worlds = []
+    for uuid, host in run.hosts.items():
+        w = host.world
+        if uuid not in run.alive and not (w.vms or w.volumes or w.cache or w.bridges or w.dhcp):
+            continue  # a machine like any other
+        found = {
+            "installed": uuid in run.alive,
+            "vms": [(vm, it.state, str(it.spec)) for vm, it in w.vms.items()],
+            "volumes": [(p, str(v)) for p, v in w.volumes.items()],
+            "cache": list(w.cache),
+            "bridges": list(w.bridges.items()),
+            "mounts": sorted(w.mounts),
+            "asks": [sorted(network.peers) for _, network in sorted(w.storage_networks.items())],
+            "dhcp": [(l3, s.bridge, sorted(s.entries)) for l3, s in w.dhcp.items()],
+        }
         worlds.append(_shape(found, known))
     return {
         "resources": resources,
@@ -353,8 +355,6 @@ def _shape(value: Any, known: frozenset[str]) -> Any:
         return value.value
     if isinstance(value, msgspec.Struct):
         return _shape(_facts_of(value), known)
-            "mounts": sorted(w.mounts),
-            "asks": [sorted(network.peers) for _, network in sorted(w.storage_networks.items())],
     if isinstance(value, dict):
         return sorted(((_shape(k, known), _shape(v, known)) for k, v in value.items()), key=repr)
     if isinstance(value, (set, frozenset)):
