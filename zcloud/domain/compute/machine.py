@@ -17,6 +17,7 @@ from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import forget_snapshots
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.unit import Unit
 
 
@@ -71,6 +72,18 @@ async def reachable(unit: Unit, host_uuid: str) -> bool:
     """The host is there and Connected."""
     host = await unit.find(Host, host_uuid) if host_uuid else None
     return host is not None and (await unit.companion(HostStatus, host)).status is Status.CONNECTED
+
+
+async def answers(unit: Unit, host_uuid: str) -> bool:
+    """Whether the host can be asked; of one that is being connected that is not known yet, and the job waits for it.
+
+    What a host says when it connects is not taken of a VM that a job is at work on. Were such a job to end before the
+    host is Connected without having asked, nobody would ask any more.
+    """
+    host = await unit.find(Host, host_uuid) if host_uuid else None
+    if host is not None and (await unit.companion(HostStatus, host)).status is Status.CONNECTING:
+        raise Refused(Code.UNAVAILABLE, Reason.WRONG_STATUS, f'host "{host.name}" is being connected')
+    return await reachable(unit, host_uuid)
 
 
 async def assign_addresses(unit: Unit, it: Machine) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.compute.data_volumes import alive, attach
-from zcloud.domain.compute.machine import Machine, machine, reachable
+from zcloud.domain.compute.machine import Machine, answers, machine
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.volume import Volume, VolumeState
 from zcloud.domain.storage.volume_room import release_room
@@ -46,7 +46,7 @@ async def discard(unit: Unit, job: Job) -> Task | None:
     _, volume = await _both(unit, job)
     if not touched(job, "create") or uncertain(job, "plug_in"):
         return None
-    return await delete_task(unit, volume) if await reachable(unit, (await files(unit, volume)).host_uuid) else None
+    return await delete_task(unit, volume) if await answers(unit, (await files(unit, volume)).host_uuid) else None
 
 
 async def discarded(unit: Unit, job: Job, result: Any) -> None:
@@ -64,7 +64,7 @@ async def plug_in(unit: Unit, job: Job) -> Task | None:
 async def unplug(unit: Unit, job: Job) -> Task | None:
     """Out of a guest that runs. Nobody is asked when the host is not there to answer."""
     it, volume = await _both(unit, job)
-    return await unplug_task(unit, volume) if alive(it) and await reachable(unit, it.status.host_uuid) else None
+    return await unplug_task(unit, volume) if alive(it) and await answers(unit, it.status.host_uuid) else None
 
 
 class AttachDataVolume(Workflow, name="attach_data_volume", version=1, title="attach volume to VM"):
@@ -109,7 +109,7 @@ async def take_out(unit: Unit, job: Job) -> Task | None:
 async def put_back(unit: Unit, job: Job) -> Task | None:
     """Into it again."""
     it, volume = await _both(unit, job)
-    if not alive(it) or not await reachable(unit, it.status.host_uuid):
+    if not alive(it) or not await answers(unit, it.status.host_uuid):
         return None
     return await plug_task(unit, volume, it.vm.platform)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from zcloud.domain.compute.data_volumes import alive
 from zcloud.domain.compute.isos import drives, insert, take_back, usable_iso
-from zcloud.domain.compute.machine import Machine, machine, reachable
+from zcloud.domain.compute.machine import Machine, answers, machine
 from zcloud.domain.compute.reimage import place_of
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.image import Image
@@ -61,7 +61,7 @@ async def _change(unit: Unit, job: Job, *, put: bool) -> Task | None:
 
 
 async def _reached(unit: Unit, job: Job) -> bool:
-    return await reachable(unit, (await machine(unit, job.resource_uuid)).status.host_uuid)
+    return await answers(unit, (await machine(unit, job.resource_uuid)).status.host_uuid)
 
 
 async def put_in(unit: Unit, job: Job) -> Task | None:

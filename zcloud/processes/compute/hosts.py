@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from zcloud.domain.compute.machine import found, machine, reachable
+from zcloud.domain.compute.machine import answers, found, machine
 from zcloud.domain.compute.vm_state import observed
-from zcloud.domain.infrastructure.host import Host, HostStatus, Status
-from zcloud.kernel.errors import Code, Reason, Refused, precondition
+from zcloud.domain.infrastructure.host import Host
+from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
@@ -19,10 +19,8 @@ async def must_reach(unit: Unit, host_uuid: str, what: str) -> None:
 
     One whose agent has just dialled in (with another node, when its own has died) is asked in a moment.
     """
-    if not await reachable(unit, host_uuid):
+    if not await answers(unit, host_uuid):
         host = await unit.find(Host, host_uuid)
-        if host is not None and (await unit.companion(HostStatus, host)).status is Status.CONNECTING:
-            raise Refused(Code.UNAVAILABLE, Reason.WRONG_STATUS, f'host "{host.name}" is being connected')
         name = f'host "{host.name}"' if host is not None else f"host {host_uuid}"
         text = f"cannot {what}: {name} is not Connected; try again when it is"
         raise precondition(Reason.WRONG_STATUS, text, host_uuid=host_uuid)
@@ -31,7 +29,7 @@ async def must_reach(unit: Unit, host_uuid: str, what: str) -> None:
 async def read(unit: Unit, job: Job) -> Task | None:
     """As an undo: what state is it really in? Nobody is asked when the host is not there to answer."""
     it = await machine(unit, job.resource_uuid)
-    if not await reachable(unit, it.status.host_uuid):
+    if not await answers(unit, it.status.host_uuid):
         return None
     return Task(it.status.host_uuid, ReadVmTask(vm_instance_uuid=it.vm.uuid))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from zcloud.domain.compute.machine import Machine, machine, reachable, release_host
+from zcloud.domain.compute.machine import Machine, answers, machine, release_host
 from zcloud.domain.compute.placement import destination
 from zcloud.domain.compute.shared_volumes import follow
 from zcloud.domain.compute.vm_state import ALLOWED, VmEvent, VmState
@@ -76,7 +76,7 @@ async def apply_dhcp(number: int, unit: Unit, job: Job) -> Task | None:
 
 async def _release(unit: Unit, it: Machine, number: int, host_uuid: str) -> Task | None:
     l3 = await _l3(unit, it, number)
-    if l3 is None or not await reachable(unit, host_uuid):
+    if l3 is None or not await answers(unit, host_uuid):
         return None
     return await dhcp.release_dhcp_task(unit, l3, host_uuid, [it.nics.vm_nics[number].mac])
 
@@ -133,7 +133,7 @@ async def migrated(unit: Unit, job: Job, result: Any) -> None:
 async def ask(unit: Unit, job: Job) -> Task | None:
     """Did it come? Nobody is asked when the host is not there to answer."""
     it = await _leaving(unit, job)
-    if it is None or not await reachable(unit, it.status.destination_uuid):
+    if it is None or not await answers(unit, it.status.destination_uuid):
         return None
     return Task(it.status.destination_uuid, ReadVmTask(vm_instance_uuid=it.vm.uuid))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zcloud.domain.compute.machine import Machine, machine, reachable
+from zcloud.domain.compute.machine import Machine, answers, machine
 from zcloud.domain.compute.reimage import given_up, made_anew, place_of, plan
 from zcloud.domain.storage.image import Image, MediaType
 from zcloud.domain.storage.snapshots import Chained, chained
@@ -70,7 +70,7 @@ async def discard(unit: Unit, job: Job) -> Task | None:
     """The new file, while the VM does not have it."""
     it, _, files = await _parts(unit, job)
     done = files.disk.install_path == next_path(files, job)
-    if done or not touched(job, "create_root_volume") or not await reachable(unit, it.disk.host_uuid):
+    if done or not touched(job, "create_root_volume") or not await answers(unit, it.disk.host_uuid):
         return None
     return delete_files_task(it.disk.host_uuid, [(it.volume.uuid, next_path(files, job))])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from zcloud.domain.compute.machine import Machine, machine, reachable, release_volume
+from zcloud.domain.compute.machine import Machine, answers, machine, release_volume
 from zcloud.domain.compute.vm_nic import VmNic
 from zcloud.domain.compute.vm_state import VmEvent, VmState
 from zcloud.domain.network.host_networks import HostNetworks
@@ -85,7 +85,7 @@ async def _undoable(unit: Unit, job: Job, it: Machine, name: str) -> bool:
     if not touched(job, name):
         return False
     return job.workflow in NEW or (
-        await reachable(unit, it.status.host_uuid) and (name == "start" or not uncertain(job, "start"))
+        await answers(unit, it.status.host_uuid) and (name == "start" or not uncertain(job, "start"))
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zcloud.domain.compute.machine import reachable
+from zcloud.domain.compute.machine import answers
 from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState
 from zcloud.kernel.job import Job
@@ -26,7 +26,7 @@ async def created(unit: Unit, job: Job, result: CreateDataVolumeResult) -> None:
 async def delete(unit: Unit, job: Job) -> Task | None:
     """Nothing of it is left."""
     volume = await unit.get(Volume, job.resource_uuid)
-    return await delete_task(unit, volume) if await reachable(unit, (await files(unit, volume)).host_uuid) else None
+    return await delete_task(unit, volume) if await answers(unit, (await files(unit, volume)).host_uuid) else None
 
 
 class CreateDataVolume(Workflow, name="create_data_volume", version=1, title="create volume"):

@@ -11,7 +11,7 @@ import posixpath
 from typing import Any
 
 from zcloud.domain.compute.data_volumes import must_work_on, worker
-from zcloud.domain.compute.machine import reachable
+from zcloud.domain.compute.machine import answers
 from zcloud.domain.compute.vm_backups import surplus
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.operations.global_config import setting_bytes
@@ -137,7 +137,7 @@ async def remove_part(unit: Unit, job: Job) -> Task | None:
     if not touched(job, "export") or await unit.find(Volume, job.args["volume_uuid"]) is None:
         return None
     it, part = await _export(unit, job)
-    if not await reachable(unit, it.disk.host_uuid):
+    if not await answers(unit, it.disk.host_uuid):
         return None
     return delete_files_task(it.disk.host_uuid, [(it.volume.uuid, part)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.compute.data_volumes import must_work_on, vm_of
-from zcloud.domain.compute.machine import reachable
+from zcloud.domain.compute.machine import answers
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.snapshots import Chained, chained, cut_off, must_be_whole, plan, taken, taken_back, unplan
 from zcloud.domain.storage.volume_snapshot import VolumeSnapshot, VolumeSnapshotFacts
@@ -66,7 +66,7 @@ async def all_taken(unit: Unit, job: Job, result: TakeSnapshotsResult) -> None:
 async def take_back(unit: Unit, job: Job) -> Task | None:
     """Nothing that was written since is lost."""
     found = await pairs(unit, job)
-    if not touched(job, "take") or not await reachable(unit, found[0][0].disk.host_uuid):
+    if not touched(job, "take") or not await answers(unit, found[0][0].disk.host_uuid):
         return None
     return await take_back_task(unit, job)
 

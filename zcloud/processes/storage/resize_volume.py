@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zcloud.domain.compute.data_volumes import must_work_on, vm_of
-from zcloud.domain.compute.machine import reachable
+from zcloud.domain.compute.machine import answers
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.volume import Volume, VolumeState
 from zcloud.domain.storage.volume_room import claim_size, must_serve
@@ -31,7 +31,7 @@ async def resized(unit: Unit, job: Job, result: ResizeVolumeResult) -> None:
 async def read(unit: Unit, job: Job) -> Task | None:
     """A disk that has grown is never made smaller: what it really is counts."""
     volume = await unit.get(Volume, job.args["volume_uuid"])
-    if not touched(job, "resize") or not await reachable(unit, (await files(unit, volume)).host_uuid):
+    if not touched(job, "resize") or not await answers(unit, (await files(unit, volume)).host_uuid):
         return None
     return await read_task(unit, volume)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.compute.data_volumes import must_work_on, vm_of
-from zcloud.domain.compute.machine import machine, reachable
+from zcloud.domain.compute.machine import answers, machine
 from zcloud.domain.compute.vm_instance import DesiredState, VmInstance
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.storage.snapshots import Chained, chained, facts_of, reverted
@@ -44,7 +44,7 @@ async def discard(unit: Unit, job: Job) -> Task | None:
     """The new files, while nothing is written to them."""
     files = [(it.volume.uuid, next_path(it, job)) for it, _ in await pairs(unit, job) if not _done(it, job)]
     host_uuid = (await chained(unit, job.args["volume_uuids"][0])).disk.host_uuid
-    if not files or not touched(job, "revert") or not await reachable(unit, host_uuid):
+    if not files or not touched(job, "revert") or not await answers(unit, host_uuid):
         return None
     return delete_files_task(host_uuid, files)
 
