@@ -168,8 +168,10 @@ class AgentDoor:
     async def _take(self, session: AgentSession, message: ConnectRequest) -> None:
         kind = message.WhichOneof("message")
         if kind == "report":
-            await self.node.agents.take(message.report, session.host_uuid)
+            taken = await self.node.agents.take(message.report, session.host_uuid)
             session.put(recorded(message.report.task_uuid))
+            if message.report.succeeded and not taken:
+                self.node.hosts.doubted(session.host_uuid)
         elif kind == "progress":
             p = message.progress
             self.node.runner.on_progress(p.task_uuid, p.percent, p.detail, session.host_uuid)

@@ -183,11 +183,12 @@ class AgentSessions:
 
     # -- reports
 
-    async def take(self, report: TaskReport, source: str) -> None:
-        """Record a report of a host's agent; returns when it is durable, or of no interest any more."""
+    async def take(self, report: TaskReport, source: str) -> bool:
+        """Record a report of a host's agent; returns when it is durable. False: nobody waits for it any more."""
         assert self.runner is not None
         sending = self.runner.sent(report.task_uuid)
-        await self.runner.on_report(report.task_uuid, report_of(report, sending.args if sending else None), source)
+        told = report_of(report, sending.args if sending else None)
+        return await self.runner.on_report(report.task_uuid, told, source)
 
     def _from_own_agent(self, message: ConnectRequest) -> None:
         assert self.runner is not None

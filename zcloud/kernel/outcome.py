@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from zcloud.kernel.errors import Refused
+from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.resource import Resource
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import Step, Workflow, workflow
+from zcloud.kernel.workflow import Step, SubJob, Task, Workflow, workflow
 
 # What comes of taking a result that makes no sense; all else is not the agent's doing.
 NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
@@ -55,6 +55,40 @@ def refusal_of(job_uuid: str, refused: Refused) -> Callable[[Unit], Awaitable[No
         fail_step(await unit.get(Job, job_uuid), refused.reason.value, refused.message)
 
     return fail
+
+
+async def intended(unit: Unit, job: Job) -> Task | SubJob | None:
+    """What the step that the job is at sends, or sends to undo it."""
+    step = step_of(job)
+    make = step.undo if job.undoing else step.do
+    return await make(unit, job) if make is not None else None
+
+
+def not_sent(job: Job) -> Callable[[Unit], Awaitable[bool]]:
+    """Another job has seen to it since the intent was recorded (two VMs need the same image), or it can't be made.
+
+    That is looked at in the decision which says so: what was seen before may be what was being written then and never
+    was, since another node was quicker. False when there is something to send after all.
+    """
+
+    async def conclude(unit: Unit) -> bool:
+        now = await unit.get(Job, job.uuid)
+        if now.task_uuid != job.task_uuid:
+            return True
+        try:
+            if isinstance(await intended(unit, now), Task):
+                return False
+        except Refused as refused:
+            if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
+                raise
+            # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
+            fail_step(now, refused.reason.value, refused.message)
+            return True
+        reason = "nothing was left to undo" if now.undoing else ""
+        now.trigger(Job.StepSkipped(index=now.index, undo=now.undoing, reason=reason))
+        return True
+
+    return conclude
 
 
 def giving_up(job_uuid: str) -> Callable[[Unit], Awaitable[None]]:

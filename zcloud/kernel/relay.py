@@ -37,7 +37,8 @@ SETTLED = (
 class Relay:
     """Which job waits for which agent, all jobs of the cloud.
 
-    send: make the task of a job's intent and send it; and whether a refusal is final.
+    send: make the task of a job's intent and send it; and whether a refusal is final. again: send an agent what this
+    node itself waits for.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Relay:
         cloud: Cloud,
         transport: Transport,
         send: Callable[[str, str, bool], Coroutine[Any, Any, None]],
+        again: Callable[[str], None],
         forget: Callable[[str], None],
     ) -> None:
-        self._cloud, self._transport, self._send, self._forget = cloud, transport, send, forget
+        self._cloud, self._transport = cloud, transport
+        self._send, self._again, self._forget = send, again, forget
         self._open: dict[str, tuple[str, str]] = {}  # job uuid -> task uuid, target
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -67,8 +70,25 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    def connected(self, target: str) -> None:
-        """An agent has dialled in: it is sent what waits for it."""
+    def waits(self, job_uuid: str, task_uuid: str) -> bool:
+        """Whether the job waits for this task, as far as the log is known here."""
+        return self._open.get(job_uuid, ("",))[0] == task_uuid
+
+    def connected(self, target: str, *, waits: bool) -> None:
+        """An agent has dialled in: it is sent what waits for it. waits: this node itself thinks that something does."""
+        if waits or any(of == target for _, of in self._open.values()):
+            self._begin(self._catch_up(target), f"relay-to-{target}")
+
+    async def _catch_up(self, target: str) -> None:
+        """A node that stood still takes for pending what others gave up meanwhile, and the agent would do it now."""
+        while True:
+            try:
+                await self._cloud.log.newest()
+                break
+            except Refused as refused:
+                log.info("host %s is sent what waits for it in a moment: %s", target, refused.message)
+                await self._cloud.clock.sleep(RETRY_SECONDS)
+        self._again(target)
         for job_uuid, (task_uuid, of) in self._open.items():
             if of == target and not self._cloud.leases.owns(job_uuid):
                 self._later(job_uuid, task_uuid)
@@ -102,13 +122,16 @@ class Relay:
                 self._transport.abort(target, task_uuid)
 
     def _later(self, job_uuid: str, task_uuid: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._insist(job_uuid, task_uuid), name=f"relay-{task_uuid}")
+        self._begin(self._insist(job_uuid, task_uuid), f"relay-{task_uuid}")
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
     async def _insist(self, job_uuid: str, task_uuid: str) -> None:
         tries = 0
-        while self._open.get(job_uuid, ("",))[0] == task_uuid:
+        while self.waits(job_uuid, task_uuid):
             tries += 1
             try:
                 await self._send(job_uuid, task_uuid, tries >= TRIES)

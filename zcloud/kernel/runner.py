@@ -18,7 +18,7 @@ from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.intent import intend
 from zcloud.kernel.job import Job, JobState, StepState
 from zcloud.kernel.leases import partition_of
-from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, giving_up, refusal_of, step_of
+from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, giving_up, intended, not_sent, refusal_of, step_of
 from zcloud.kernel.pending import Pending
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
@@ -45,7 +45,11 @@ class Runner:
         self._ended: dict[str, list[asyncio.Future[None]]] = {}
         self._closing = False
         self._adoption = Adoption(cloud, active, self._drive, self._drop)
-        self._relay = Relay(cloud, transport, self._send_for, self._forget) if cloud.log.recorder.shared else None
+        self._relay = (
+            Relay(cloud, transport, self._send_for, self._send_again, self._forget)
+            if cloud.log.recorder.shared
+            else None
+        )
 
     # -- life
 
@@ -159,10 +163,14 @@ class Runner:
 
     def agent_connected(self, target: str) -> None:
         """It is sent what is pending for it, also of jobs that other nodes drive."""
+        if self._relay is None:
+            self._send_again(target)
+        else:
+            self._relay.connected(target, waits=bool(self.pending_for(target)))
+
+    def _send_again(self, target: str) -> None:
         for sending in self.pending_for(target):
             self.transport.send(sending)
-        if self._relay is not None:
-            self._relay.connected(target)
 
     async def _send_for(self, job_uuid: str, task_uuid: str, final: bool) -> None:
         """Another node's intent, for an agent that is connected here: what it wants now is this node's to say."""
@@ -170,7 +178,7 @@ class Runner:
         if not isinstance(job, Job) or job.task_uuid != task_uuid:
             return
         sending = await self._made(job, fenced=False, final=final)
-        if sending is not None:
+        if sending is not None and self._relay is not None and self._relay.waits(job_uuid, task_uuid):
             self._pending[task_uuid] = (job_uuid, sending)
             self.transport.send(sending)
             if job.cancel_requested and not job.undoing:
@@ -199,22 +207,26 @@ class Runner:
         if job_uuid:
             self.progress[job_uuid] = (percent, detail)
 
-    async def on_report(self, task_uuid: str, report: Report, source: str) -> None:
-        """Record a report; returns when it is durable. One that nobody waits for, or that is another's, is dropped."""
+    async def on_report(self, task_uuid: str, report: Report, source: str) -> bool:
+        """Record a report; returns when it is durable. One that nobody waits for (False), or another's, is dropped."""
         job_uuid = self._sent_to(source, task_uuid)
         if not job_uuid:
-            return
+            return False
         failpoint.hit("report.before")
         # What a host's agent says is so, whoever hears it; this node's own agent may not be the only one at work.
-        await self._record(job_uuid, task_uuid, report, fenced=source == NODE)
+        taken = await self._record(job_uuid, task_uuid, report, fenced=source == NODE)
         failpoint.hit("report.after")
         self._wake_up(job_uuid)
+        return taken
 
-    async def _record(self, job_uuid: str, task_uuid: str, report: Report, *, fenced: bool = True) -> None:
-        async def take(unit: Unit) -> None:
+    async def _record(self, job_uuid: str, task_uuid: str, report: Report, *, fenced: bool = True) -> bool:
+        """Whether the job waited for it."""
+        taken = True
+
+        async def take(unit: Unit) -> bool:
             job = await unit.get(Job, job_uuid)
             if job.task_uuid != task_uuid:
-                return
+                return False
             step = step_of(job)
             if not report.succeeded:
                 fail_step(job, report.reason, report.error)
@@ -226,10 +238,11 @@ class Runner:
                 job.trigger(Job.StepDone(index=job.index, result=facts(report.result), again=step.repeat))
                 if step.done is not None:
                     await step.done(unit, job, report.result)
+            return True
 
         try:
             context = await self._context(job_uuid, task_uuid)
-            await self.cloud.decide(context, take, fenced=job_uuid if fenced else "")
+            taken = (await self.cloud.decide(context, take, fenced=job_uuid if fenced else "")).value
         except Refused as refused:
             if not report.succeeded or refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
@@ -244,6 +257,7 @@ class Runner:
             await self._record(job_uuid, task_uuid, wrong, fenced=fenced)
         self._pending.take(task_uuid)
         self.progress.pop(job_uuid, None)
+        return taken
 
     # -- one job
 
@@ -303,7 +317,8 @@ class Runner:
     async def _await_report(self, job: Job, wake: asyncio.Event) -> None:
         if job.target.startswith("job:"):
             self._pending[job.task_uuid] = (job.uuid, None)
-            child = await self.cloud.load(job.task_uuid)
+            # Its end may be decided here, and never be written.
+            child = await self.cloud.load(job.task_uuid) if await self._has_ended(job.task_uuid) else None
             if isinstance(child, Job) and child.ended:
                 good = child.state is JobState.SUCCEEDED
                 await self._record(job.uuid, job.task_uuid, Report(good, None, child.state.value, child.error))
@@ -339,36 +354,26 @@ class Runner:
         except Refused as refused:
             if refused.code in (Code.ABORTED, Code.UNAVAILABLE) or not final:
                 raise
-            # Something has changed since the intent: what an earlier sending did is unknown, and is undone.
-            report = Report(False, None, refused.reason.value, refused.message)
-            await self._record(job.uuid, job.task_uuid, report, fenced=fenced)
-            return None
+            sending = None
         if sending is None:
-            await self._pass_over(job, fenced=fenced)
+            context = await self._context(job.uuid, job.task_uuid)
+            if (await self.cloud.decide(context, not_sent(job), fenced=job.uuid if fenced else "")).value:
+                self._forget(job.task_uuid)
         return sending
-
-    async def _pass_over(self, job: Job, *, fenced: bool) -> None:
-        """Another job has seen to it since the intent was recorded (two VMs need the same image): nothing is left."""
-
-        async def skip(unit: Unit) -> None:
-            now = await unit.get(Job, job.uuid)
-            if now.task_uuid == job.task_uuid:
-                reason = "nothing was left to undo" if now.undoing else ""
-                now.trigger(Job.StepSkipped(index=now.index, undo=now.undoing, reason=reason))
-
-        context = await self._context(job.uuid, job.task_uuid)
-        await self.cloud.decide(context, skip, fenced=job.uuid if fenced else "")
 
     async def _sending(self, job: Job) -> Sending | None:
         """The task of the recorded intent, made again from what is known: the log holds no arguments (no secrets)."""
-        step = step_of(job)
-        make = step.undo if job.undoing else step.do
         unit = Unit(self.cloud, await self._context(job.uuid), self.cloud.clock.now())
-        task = await make(unit, await unit.get(Job, job.uuid)) if make is not None else None
+        task = await intended(unit, await unit.get(Job, job.uuid))
         if not isinstance(task, Task):
             return None
         return Sending(
-            job.task_uuid, job.fence, task.resource_uuid or job.resource_uuid, task.target, task.args, step.timeout
+            job.task_uuid,
+            job.fence,
+            task.resource_uuid or job.resource_uuid,
+            task.target,
+            task.args,
+            step_of(job).timeout,
         )
 
     async def _advance(self, unit: Unit, job_uuid: str) -> None:

@@ -52,7 +52,7 @@ def _any_fence(self: Dispatcher, task: Any, seen: int) -> Any:
 # -- the node
 
 
-async def _any_report(self: Runner, task_uuid: str, report: Any, source: str) -> None:
+async def _any_report(self: Runner, task_uuid: str, report: Any, source: str) -> bool:
     """Whatever the job waits for now is what this report is about."""
     known = self.__dict__.setdefault("_known", {})
     known.update({task: job for task, (job, _) in self._pending.items()})
@@ -60,6 +60,7 @@ async def _any_report(self: Runner, task_uuid: str, report: Any, source: str) ->
         job = await self.cloud.load(known[task_uuid])
         await self._record(known[task_uuid], job.task_uuid, report)  # type: ignore[union-attr]
         self._wake_up(known[task_uuid])
+    return True
 
 
 def _undo_forwards(self: Job.StepDone, aggregate: Any) -> None:

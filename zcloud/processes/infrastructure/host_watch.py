@@ -96,6 +96,10 @@ class HostWatch:
         else:
             self._arrivals.add(host_uuid)
 
+    def doubted(self, host_uuid: str) -> None:
+        """It did something after its job had given it up: what is there now, only the host can say."""
+        self._arrivals.add(host_uuid)
+
     def observed(self, host_uuid: str, inventory: HostInventory) -> None:
         """What is really there."""
         self._later(host_uuid, lambda: self._take(host_uuid, inventory))
