@@ -14,6 +14,8 @@ from tests.faults.cluster.nodes import Nodes
 _WATCH = (
     "SET search_path TO zcloud",
     "BEGIN",
+    # As nodes do that take leases: first these, then the head; the other way round each would wait for the other.
+    "LOCK TABLE leases IN SHARE ROW EXCLUSIVE MODE",
     "SELECT FROM head FOR UPDATE",
     "CREATE TABLE test_owners (id bigserial PRIMARY KEY, part int, epoch bigint, name text, position bigint)",
     """CREATE FUNCTION test_note_owner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
