@@ -450,5 +450,5 @@ def test_a_plan_has_a_line_for_each_event(server: Any, zcloud: Any) -> None:
     server.answers["CreateVmInstance"] = lambda *_: plan
     ran = zcloud("CreateVmInstance", "name=x", "--validate-only")
     assert "Nothing was changed" in ran.err
-    assert 'by={"is_admin":true,"n":2} number=3' in ran.out.splitlines()[1]
+    assert 'by={"is_admin":true,"n":2} number=3 ' in ran.out.splitlines()[1]
     assert len(ran.out.splitlines()) == 2
