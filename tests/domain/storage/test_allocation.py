@@ -10,7 +10,7 @@ from tests.domain.storage.ground import GIB, Ground, events, run
 from zcloud.domain.operations.resource_config import ResourceConfig
 from zcloud.domain.operations.settings import known, percent_of
 from zcloud.domain.storage import allocation, over_provisioning
-from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.primary_storage import PrimaryStorageStatus
 from zcloud.domain.storage.status import Status
 from zcloud.kernel.errors import Code, Reason, Refused
@@ -110,7 +110,7 @@ def test_an_image_needs_room_until_it_is_cached() -> None:
     run(allocation.release_cache(ground.unit, storage, host, image))
     assert ground.capacity(storage).allocated == 2 * GIB
     agree(ground, storage, host)
-    cache = run(ground.unit.companion(ImageCache, host))
+    cache = run(ground.unit.companion(HostImageCache, host))
     assert [c.path for c in cache.cached_images] == ["/path"]
     # cached images do not hold a storage back, volumes do
     assert run(allocation.volumes_on(ground.unit, storage, [host])) == []

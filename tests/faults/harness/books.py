@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -16,8 +17,9 @@ from zcloud.domain.compute.vm_state import AT_REST, VmState
 from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import HostCapacity
 from zcloud.domain.network.ip_pool import IpPool
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.image_cache import cache_uuid
 from zcloud.domain.storage.nfs_primary_storage import MOUNTS
 from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume_chain import VolumeChain
@@ -179,6 +181,27 @@ def _fences(run: Run) -> list[str]:
     return found
 
 
+def _caches(fold: Fold) -> list[str]:
+    """What people see of cached images is what hosts have, and what volumes say of themselves."""
+    spans = {m.uuid for m in fold.all("primary_storage") if getattr(m, "spans_hosts", False)}
+    cached = set()
+    for host in fold.all("host"):
+        for one in fold.companion(HostImageCache, host.uuid).cached_images:
+            where = "" if one.primary_storage_uuid in spans else host.uuid
+            cached.add(cache_uuid(one.primary_storage_uuid, where, one.name))
+    entries = {m.uuid: fold.value(m, "volume_count") for m in fold.all("image_cache")}
+    stand = Counter(fold.value(m, "image_cache_uuid") for m in fold.all("volume"))
+    found = []
+    if not cached <= set(entries):
+        found.append(f"I9: cached images that nobody sees: {sorted(cached - set(entries))}")
+    found += [
+        f"I9: {count} volumes are said to stand on cached image {uuid}, and {stand[uuid]} do"
+        for uuid, count in entries.items()
+        if count != stand[uuid]
+    ]
+    return found
+
+
 def _books(fold: Fold) -> list[str]:
     """I9: what is claimed is the sum over living owners."""
     found = []
@@ -193,7 +216,7 @@ def _books(fold: Fold) -> list[str]:
         }
         if set(claims) != owed:
             found.append(f"I9: CPU of {host.name} is claimed by {sorted(claims)}, and has {sorted(owed)}")
-        cached = {f"image/{c.name}" for c in fold.companion(ImageCache, host.uuid).cached_images}
+        cached = {f"image/{c.name}" for c in fold.companion(HostImageCache, host.uuid).cached_images}
         for share in fold.companion(HostStorage, host.uuid).shares.values():
             lie = {u for u, m in volumes.items() if fold.value(m, "host_uuid") == host.uuid}
             wanted = {k for k in share.claims if "/" not in k}
@@ -206,6 +229,7 @@ def _books(fold: Fold) -> list[str]:
             snapshots |= {f"export/{m.uuid}" for m in fold.all("image") if fold.value(m, "status") == "Downloading"}
             if not waiting and {k for k in share.claims if "/" in k} - cached - snapshots:
                 found.append(f"I9: room of {host.name} is kept for an image that is not there")
+    found += _caches(fold)
     nics = {nic.uuid for m in vms.values() for nic in fold.companion(VmNics, m.uuid).vm_nics if nic.ip}
     l3s = {m.uuid for m in fold.all("l3_network")}
     held: set[str] = set()

@@ -42,7 +42,7 @@ CACHES = {"cache", "cached_images", "image_cache", "shares", "allocated", "dhcp"
 def without_caches(value: Any) -> Any:
     """A picture without what stays on purpose."""
     if isinstance(value, dict):
-        return {k: without_caches(v) for k, v in value.items()}
+        return {k: without_caches(v) for k, v in value.items() if k not in CACHES}
     if isinstance(value, (list, tuple)):
         pairs = [v for v in value if not (isinstance(v, (list, tuple)) and len(v) == 2 and str(v[0]) in CACHES)]
         return sorted((without_caches(v) for v in pairs), key=repr)

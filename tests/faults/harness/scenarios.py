@@ -11,7 +11,7 @@ from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
 from zcloud.domain.infrastructure.host_debt import OwedItem, debt_uuid
 from zcloud.domain.network.l2_network import bridge_of
-from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.kernel.ids import derive
 from zcloud.kernel.unit import Unit
 from zcloud.processes.infrastructure.host_debt import owe
@@ -79,7 +79,7 @@ async def strays(run: Run) -> str:
 async def drops(run: Run) -> str:
     """The image in the cache of the only host that has one."""
     for host in run.hosts.values():
-        for cached in run.lake.fold.companion(ImageCache, host.uuid).cached_images:  # type: ignore[arg-type]
+        for cached in run.lake.fold.companion(HostImageCache, host.uuid).cached_images:  # type: ignore[arg-type]
             args = {"primary_storage_uuid": cached.primary_storage_uuid, "name": cached.name}
             return await run.submit("drop_cached_image", host.uuid, args)
     raise AssertionError("no host has a cached image")

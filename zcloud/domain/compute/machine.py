@@ -12,7 +12,7 @@ from zcloud.domain.compute.vm_volumes import VmVolumes
 from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, Status
 from zcloud.domain.network import addresses
 from zcloud.domain.network.l3_network import L3Network
-from zcloud.domain.storage import allocation
+from zcloud.domain.storage import allocation, cached_images
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import forget_snapshots
@@ -125,6 +125,7 @@ async def release_volume(unit: Unit, it: Machine) -> None:
         await allocation.release(unit, storage, host, it.volume.uuid)
         if image is not None:
             await allocation.release_cache(unit, storage, host, image)
+    await cached_images.leave(unit, it.disk)
     it.disk.displace()
 
 

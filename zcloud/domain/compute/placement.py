@@ -30,9 +30,9 @@ from zcloud.domain.infrastructure.host import Host, HostCapacity, HostStatus, St
 from zcloud.domain.network.l3_network import L3Network
 from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage import allocation
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image import Image
-from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.storage_choice import best
@@ -236,7 +236,7 @@ async def _image_faults(look: Unit, image: Image, hosts: Sequence[Candidate]) ->
     faults = {}
     for host in hosts:
         if host.zone_uuid in zones:
-            cache = await look.companion_of(ImageCache, host.uuid)
+            cache = await look.companion_of(HostImageCache, host.uuid)
             if not any(cached.name == image.cache_name for cached in cache.cached_images):
                 faults[host.uuid] = zones[host.zone_uuid]
     return faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zcloud.domain.compute.machine import Machine
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.infrastructure.host import Host
-from zcloud.domain.storage import allocation
+from zcloud.domain.storage import allocation, cached_images
 from zcloud.domain.storage.image import Image, MediaType
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import chained, remade
@@ -54,6 +54,9 @@ async def made_anew(unit: Unit, it: Machine, image: Image, path: str, size: int,
     if image.uuid != it.vm.image_uuid:
         it.vm.change_image(image.uuid, image.platform.value, image.boot_mode.value)
     await remade(unit, await chained(unit, it.volume.uuid), path, size, actual_size)
+    found = await where(unit, it.disk)
+    if found is not None:
+        await cached_images.rebase(unit, it.disk, *found, None if of_iso else image)
 
 
 async def given_up(unit: Unit, it: Machine, image: Image) -> None:

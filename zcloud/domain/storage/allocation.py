@@ -12,9 +12,10 @@ from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting_bytes
 from zcloud.domain.storage import over_provisioning
 from zcloud.domain.storage.claimed import is_volume, share_of
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image import Image, ImageFacts
-from zcloud.domain.storage.image_cache import ImageCache
+from zcloud.domain.storage.image_cache import ImageCache, cache_uuid
 from zcloud.domain.storage.primary_storage import (
     PrimaryStorage,
     PrimaryStorageCapacity,
@@ -31,6 +32,11 @@ from zcloud.kernel.unit import Unit
 def image_key(image: Image) -> str:
     """The key by which a cached image claims room."""
     return f"image/{image.cache_name}"
+
+
+def cache_uuid_of(storage: PrimaryStorage, host: Host, name: str) -> str:
+    """Of what is seen of an image in the cache, by its Image.cache_name."""
+    return cache_uuid(storage.uuid, "" if storage.spans_hosts else host.uuid, name)
 
 
 async def lacks(
@@ -108,7 +114,7 @@ async def claim_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
 async def release_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> None:
     """Give back the room of an image that did not come to be cached; a cached one keeps it."""
     host = await image_keeper(unit, storage, host, image)
-    cache = await unit.companion(ImageCache, host)
+    cache = await unit.companion(HostImageCache, host)
     if cache.find(storage.uuid, image.cache_name) is None:
         await release(unit, storage, host, image_key(image))
 
@@ -130,7 +136,7 @@ async def keep_cached(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
     if share.claims.get(image_key(image)) != size:
         await release(unit, storage, host, image_key(image))
         await _take(unit, storage, host, image_key(image), size)
-    (await unit.companion(ImageCache, host)).keep(storage.uuid, image.cache_name, path, size)
+    (await unit.companion(HostImageCache, host)).keep(storage.uuid, image.cache_name, path, size)
 
 
 async def measured(unit: Unit, storage: PrimaryStorage, host: Host, total: int, available: int) -> None:
@@ -153,11 +159,14 @@ async def lost(unit: Unit, host: Host) -> None:
 
 async def forget(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
     """The host has nothing to do with the storage any more; what lies there is left behind, or is another host's."""
-    if storage.spans_hosts:
-        await _hand_over(unit, storage, host)
+    handed_over = storage.spans_hosts and await _hand_over(unit, storage, host)
     freed = (await unit.companion(HostStorage, host)).forget(storage.uuid)
     (await unit.companion(PrimaryStorageCapacity, storage)).forget(host.uuid, freed)
-    (await unit.companion(ImageCache, host)).forget_storage(storage.uuid)
+    cache = await unit.companion(HostImageCache, host)
+    for cached in (*(() if handed_over else cache.cached_images), *cache.dropping):
+        if cached.primary_storage_uuid == storage.uuid:
+            await unlist(unit, storage, host, cached.name)
+    cache.forget_storage(storage.uuid)
     (await unit.companion(PrimaryStorageNetwork, storage)).forget((host.uuid,))
     await _reconsider(unit, storage)
 
@@ -181,7 +190,7 @@ async def image_keeper(unit: Unit, storage: PrimaryStorage, host: Host, image: I
 async def lies_in_cache(unit: Unit, storage: PrimaryStorage, host: Host, image: Image) -> bool:
     """The host need not fetch it."""
     keeper = await image_keeper(unit, storage, host, image)
-    return (await unit.companion(ImageCache, keeper)).find(storage.uuid, image.cache_name) is not None
+    return (await unit.companion(HostImageCache, keeper)).find(storage.uuid, image.cache_name) is not None
 
 
 async def move(unit: Unit, storage: PrimaryStorage, old: Host, new: Host, keys: Iterable[str]) -> None:
@@ -198,8 +207,15 @@ async def _hosts(unit: Unit, storage: PrimaryStorage) -> tuple[str, ...]:
     return tuple((await unit.companion(PrimaryStorageCapacity, storage)).hosts)
 
 
-async def _hand_over(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
-    """What a host keeps in its books for all is kept by another that sees the same files, if there is one."""
+async def unlist(unit: Unit, storage: PrimaryStorage, host: Host, name: str) -> None:
+    """An image is not in the cache any more, for all that is known."""
+    entry = await unit.find(ImageCache, cache_uuid_of(storage, host, name))
+    if entry is not None:
+        entry.remove()
+
+
+async def _hand_over(unit: Unit, storage: PrimaryStorage, host: Host) -> bool:
+    """What a host keeps in its books for all is kept by another that sees the same files; whether there is one."""
     for uuid in await _hosts(unit, storage):
         other = await unit.find(Host, uuid) if uuid != host.uuid else None
         share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)
@@ -210,10 +226,11 @@ async def _hand_over(unit: Unit, storage: PrimaryStorage, host: Host) -> None:
             if volume is not None:
                 (await unit.companion(VolumeStatus, volume)).change_host(other.uuid)
         await move(unit, storage, host, other, share.claims)
-        for cached in (await unit.companion(ImageCache, host)).cached_images:
+        for cached in (await unit.companion(HostImageCache, host)).cached_images:
             if cached.primary_storage_uuid == storage.uuid:
-                (await unit.companion(ImageCache, other)).keep(storage.uuid, cached.name, cached.path, cached.size)
-        return
+                (await unit.companion(HostImageCache, other)).keep(storage.uuid, cached.name, cached.path, cached.size)
+        return True
+    return False
 
 
 async def volumes_on(unit: Unit, storage: PrimaryStorage, hosts: list[Host]) -> list[str]:

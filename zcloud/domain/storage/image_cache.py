@@ -1,121 +1,102 @@
-"""Image cache: which images lie on which primary storage of a host, ready for volumes to be made from them (IMG-02).
+"""Image cache: an image that lies on a primary storage, as people ask for it: who stands on it, when it was used.
 
-An image that is expunged stays usable where it is cached, since volumes are made on top of the cached file; a cached
-image that nothing rests on any more is garbage: its collection begins with begin_drop() and ends with drop().
+It comes and goes in the append in which the books of a host (HostImageCache) say so, and its uuid follows from what it
+is, so that everybody finds it without looking.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.event import Event
+from zcloud.kernel.ids import derive
+from zcloud.kernel.resource import Creation, Resource
 
 
-class CachedImage(msgspec.Struct, frozen=True):
-    """A file on the host. name: Image.cache_name. size: bytes."""
+class ImageCache(Resource, kind="image_cache"):
+    """Where the storage is local to each host there is one for each; where hosts see the same files, one for all."""
 
-    primary_storage_uuid: str
-    name: str
-    path: str
-    size: int
+    goes_with_owner = False
+    shareable = False
 
+    primary_storage_uuid: str = ""
+    host_uuid: str = ""
+    image_uuid: str = ""
+    path: str = ""
+    size: int = 0
+    # It was copied on a share, not sent.
+    on_share: bool = False
+    last_used_date: int = 0
+    # That were made from it and have not gone since; each says so itself (VolumeStatus.image_cache_uuid).
+    volume_count: int = 0
 
-class ImageCache(Companion, of="host", role="image_cache"):
-    """The cached images of one host."""
+    class Created(Creation):
+        """It has come, or was found in the books of before there were such."""
 
-    cached_images: tuple[CachedImage, ...] = ()
-    # Whose files are being removed: nothing may count on them any more.
-    dropping: tuple[CachedImage, ...] = ()
-
-    class Cached(Event):
-        """An image has arrived."""
-
+        zone_uuid: str
         primary_storage_uuid: str
-        name: str
+        host_uuid: str
+        image_uuid: str
         path: str
         size: int
+        on_share: bool = False
+
+    class Used(Event):
+        """A new volume stands on it; without one, what stood there was made anew, or a VM has it in a drive."""
+
+        volume_uuid: str = ""
 
         def apply(self, aggregate: Any) -> None:
-            made = CachedImage(self.primary_storage_uuid, self.name, self.path, self.size)
-            aggregate.cached_images = (*aggregate.cached_images, made)
+            aggregate.last_used_date = aggregate.last_op_date
+            aggregate.volume_count += 1 if self.volume_uuid else 0
 
-    class Dropped(Event):
-        """The host does not have it any more."""
+    class Left(Event):
+        """The volume is gone, or was made anew from another image."""
 
-        primary_storage_uuid: str
-        name: str
+        volume_uuid: str
 
         def apply(self, aggregate: Any) -> None:
-            gone = (self.primary_storage_uuid, self.name)
-            aggregate.cached_images = tuple(
-                c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) != gone
+            aggregate.volume_count -= 1
+
+    class Counted(Event):
+        """Its volumes were looked for, and are not as many as were known."""
+
+        volume_count: int
+
+    def create(
+        self, *, name: str, where: tuple[str, str, str], image_uuid: str, path: str, size: int, on_share: bool = False
+    ) -> None:
+        """name: the image's. where: zone, primary storage, and the host where the storage is local."""
+        zone, storage, host = where
+        self.trigger(
+            self.Created(
+                name=name,
+                account_uuid=self.account_uuid,
+                zone_uuid=zone,
+                primary_storage_uuid=storage,
+                host_uuid=host,
+                image_uuid=image_uuid,
+                path=path,
+                size=size,
+                on_share=on_share,
             )
+        )
 
-            aggregate.dropping = tuple(c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) != gone)
+    def use(self, volume_uuid: str = "") -> None:
+        """In the append that records what the job has made, so that a use is not a record of its own in a log."""
+        self.trigger(self.Used(volume_uuid=volume_uuid))
 
-    class DropBegun(Event):
-        """Nothing needs it; its file is to be removed."""
+    def leave(self, volume_uuid: str) -> None:
+        """The caller knows that it stands there."""
+        if self.volume_count:
+            self.trigger(self.Left(volume_uuid=volume_uuid))
 
-        primary_storage_uuid: str
-        name: str
+    def count(self, volume_count: int) -> None:
+        """The same again is no event."""
+        if volume_count != self.volume_count:
+            self.trigger(self.Counted(volume_count=volume_count))
 
-        def apply(self, aggregate: Any) -> None:
-            one = (self.primary_storage_uuid, self.name)
-            going = (c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) == one)
-            aggregate.dropping = (*aggregate.dropping, *going)
-            aggregate.cached_images = tuple(
-                c for c in aggregate.cached_images if (c.primary_storage_uuid, c.name) != one
-            )
 
-    class DropAborted(Event):
-        """Its file could not be removed; another collection will."""
-
-        primary_storage_uuid: str
-        name: str
-
-        def apply(self, aggregate: Any) -> None:
-            one = (self.primary_storage_uuid, self.name)
-            back = (c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) == one)
-            aggregate.cached_images = (*aggregate.cached_images, *back)
-            aggregate.dropping = tuple(c for c in aggregate.dropping if (c.primary_storage_uuid, c.name) != one)
-
-    def going(self, primary_storage_uuid: str, name: str) -> CachedImage | None:
-        """The cached image whose file is being removed, if it is."""
-        found = (c for c in self.dropping if (c.primary_storage_uuid, c.name) == (primary_storage_uuid, name))
-        return next(found, None)
-
-    def begin_drop(self, primary_storage_uuid: str, name: str) -> None:
-        """The caller has found that nothing needs it."""
-        if self.find(primary_storage_uuid, name) is not None:
-            self.trigger(self.DropBegun(primary_storage_uuid=primary_storage_uuid, name=name))
-
-    def abort_drop(self, primary_storage_uuid: str, name: str) -> None:
-        """Its file is still there."""
-        if self.going(primary_storage_uuid, name) is not None:
-            self.trigger(self.DropAborted(primary_storage_uuid=primary_storage_uuid, name=name))
-
-    def find(self, primary_storage_uuid: str, name: str) -> CachedImage | None:
-        """The cached image, if there is one."""
-        for cached in self.cached_images:
-            if (cached.primary_storage_uuid, cached.name) == (primary_storage_uuid, name):
-                return cached
-        return None
-
-    def keep(self, primary_storage_uuid: str, name: str, path: str, size: int) -> None:
-        """It has arrived; saying so again is no event."""
-        if self.find(primary_storage_uuid, name) is None:
-            self.trigger(self.Cached(primary_storage_uuid=primary_storage_uuid, name=name, path=path, size=size))
-
-    def drop(self, primary_storage_uuid: str, name: str) -> None:
-        """The file is gone; its room is given back by the caller, in the same append."""
-        if self.find(primary_storage_uuid, name) or self.going(primary_storage_uuid, name):
-            self.trigger(self.Dropped(primary_storage_uuid=primary_storage_uuid, name=name))
-
-    def forget_storage(self, primary_storage_uuid: str) -> None:
-        """The storage is no longer the host's."""
-        for cached in (*self.cached_images, *self.dropping):
-            if cached.primary_storage_uuid == primary_storage_uuid:
-                self.drop(primary_storage_uuid, cached.name)
+def cache_uuid(storage_uuid: str, host_uuid: str, name: str) -> str:
+    """name: Image.cache_name. host_uuid: empty where hosts see the same files."""
+    return derive("image_cache", storage_uuid, host_uuid, name)

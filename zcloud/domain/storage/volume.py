@@ -214,6 +214,8 @@ class VolumeStatus(Companion, of="volume", role="status"):
     actual_size: int = 0
     # When it came into the recycle bin.
     deleted_date: int = 0
+    # What it stands on; empty for what was not made from an image.
+    image_cache_uuid: str = ""
 
     class Created(Event):
         """The volume is a record; no storage holds anything of it."""
@@ -221,6 +223,7 @@ class VolumeStatus(Companion, of="volume", role="status"):
         def apply(self, aggregate: Any) -> None:
             aggregate.status = VolumeState.NOT_INSTANTIATED
             aggregate.primary_storage_uuid = aggregate.host_uuid = aggregate.install_path = ""
+            aggregate.image_cache_uuid = ""
             aggregate.actual_size = aggregate.deleted_date = 0
 
     class Placed(Event):
@@ -240,14 +243,22 @@ class VolumeStatus(Companion, of="volume", role="status"):
         def apply(self, aggregate: Any) -> None:
             aggregate.status = VolumeState.NOT_INSTANTIATED
             aggregate.primary_storage_uuid = aggregate.host_uuid = aggregate.install_path = ""
+            aggregate.image_cache_uuid = ""
 
     class Instantiated(Event):
         """The file is there."""
 
         actual_size: int = 0
+        image_cache_uuid: str = ""
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.status, aggregate.actual_size = VolumeState.READY, self.actual_size
+            super().apply(aggregate)
+            aggregate.status = VolumeState.READY
+
+    class Based(Event):
+        """It was made anew, and stands on another cached image, or on none; or was found to."""
+
+        image_cache_uuid: str
 
     class Deleted(Event):
         """In the recycle bin; the file is still there and takes room (VM-05)."""
@@ -297,10 +308,15 @@ class VolumeStatus(Companion, of="volume", role="status"):
         if self.status in (VolumeState.CREATING, VolumeState.READY):
             self.trigger(self.Displaced())
 
-    def instantiated(self, actual_size: int) -> None:
+    def instantiated(self, actual_size: int, image_cache_uuid: str = "") -> None:
         """A host has made the file; saying so again is no event."""
         if self.status is VolumeState.CREATING:
-            self.trigger(self.Instantiated(actual_size=actual_size))
+            self.trigger(self.Instantiated(actual_size=actual_size, image_cache_uuid=image_cache_uuid))
+
+    def based(self, image_cache_uuid: str) -> None:
+        """The same again is no event."""
+        if image_cache_uuid != self.image_cache_uuid:
+            self.trigger(self.Based(image_cache_uuid=image_cache_uuid))
 
     def delete(self) -> None:
         """Into the recycle bin; a root volume goes there with its VM."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
-from zcloud.domain.storage import allocation
+from zcloud.domain.storage import allocation, cached_images
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageStatus
 from zcloud.domain.storage.primary_storage_state import SERVES
@@ -122,6 +122,7 @@ async def release_room(unit: Unit, volume: Volume) -> None:
     found = await where(unit, disk)
     if found is not None:
         await allocation.release(unit, *found, volume.uuid)
+    await cached_images.leave(unit, disk)
     disk.displace()
 
 

@@ -103,6 +103,10 @@ class AttachIso(Workflow, name="attach_iso", version=1, title="attach ISO to VM"
         iso = await usable_iso(unit, job.args["iso_uuid"])
         await insert(unit, it, iso, job.args.get("cd_rom_uuid", ""))
 
+    async def succeed(self, unit: Unit, job: Job) -> None:
+        it, iso = await _both(unit, job)
+        await image_cache.used(unit, iso.uuid, it.disk, stands=False)
+
     async def fail(self, unit: Unit, job: Job) -> None:
         if not uncertain(job, "put_in"):
             await take_back(unit, *await _both(unit, job))

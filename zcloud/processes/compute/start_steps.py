@@ -137,8 +137,12 @@ async def create_volume(unit: Unit, job: Job) -> Task | None:
 
 
 async def volume_created(unit: Unit, job: Job, result: CreateRootVolumeResult) -> None:
-    """The file is there."""
-    (await machine(unit, job.resource_uuid)).disk.instantiated(result.actual_size)
+    """The file is there; of a VM that is installed from an ISO, nothing of that is in it."""
+    it = await machine(unit, job.resource_uuid)
+    if it.disk.status is VolumeState.CREATING:
+        stands = bool(it.volume.image_uuid)
+        base = await image_cache.used(unit, it.vm.image_uuid, it.disk, stands=stands)
+        it.disk.instantiated(result.actual_size, base)
 
 
 async def delete_volume(unit: Unit, job: Job) -> Task | None:

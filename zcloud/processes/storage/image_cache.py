@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting_bytes
-from zcloud.domain.storage import allocation
+from zcloud.domain.storage import allocation, cached_images
+from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.image import Image, ImageFacts
-from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.storage_network import data_address
+from zcloud.domain.storage.volume import VolumeStatus
+from zcloud.domain.storage.volume_room import where
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Task
 from zcloud.processes.storage.reach import reach, store_access
@@ -29,7 +31,7 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
     A cached image is used even when no backup storage can give it any more (IMG-10); otherwise usable_copy refuses.
     """
     host = await allocation.image_keeper(unit, storage, await unit.get(Host, host_uuid), image)
-    if (await unit.companion(ImageCache, host)).find(storage.uuid, image.cache_name) is not None:
+    if (await unit.companion(HostImageCache, host)).find(storage.uuid, image.cache_name) is not None:
         return None
     source, path = await usable_copy(unit, image, host.zone_uuid, storage)
     facts = await unit.companion(ImageFacts, image)
@@ -54,3 +56,20 @@ async def cached(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: s
     facts = await unit.companion(ImageFacts, image)
     size = result.actual_size or facts.actual_size
     await allocation.keep_cached(unit, storage, host, image, cache_path(storage, image), size)
+    keeper = await allocation.image_keeper(unit, storage, host, image)
+    found = (await unit.companion(HostImageCache, keeper)).find(storage.uuid, image.cache_name)
+    if found is not None:
+        await cached_images.list_cached(unit, storage, keeper, found)
+
+
+async def used(unit: Unit, image_uuid: str, disk: VolumeStatus, *, stands: bool) -> str:
+    """A job has used an image from the cache where this volume lies. stands: the volume was made from it.
+
+    What the volume stands on. The image may be gone by now, or the cache forgotten: then there is nothing to be told.
+    """
+    found = await where(unit, disk)
+    image = await unit.last(Image, image_uuid)
+    if found is None or image is None:
+        return ""
+    uuid = await cached_images.use(unit, *found, image, disk.uuid if stands else "")
+    return uuid if stands else ""

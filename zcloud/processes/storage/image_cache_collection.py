@@ -8,8 +8,10 @@ from zcloud.domain.compute.vm_cd_roms import VmCdRoms
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
+from zcloud.domain.storage.cached_images import count, image_of, volumes_beside
+from zcloud.domain.storage.host_image_cache import CachedImage, HostImageCache
 from zcloud.domain.storage.image import Image
-from zcloud.domain.storage.image_cache import CachedImage, ImageCache
+from zcloud.domain.storage.image_cache import ImageCache
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity
 from zcloud.domain.storage.primary_storage_state import SERVES
 from zcloud.domain.storage.volume import Volume
@@ -26,23 +28,18 @@ async def is_garbage(unit: Unit, storage: PrimaryStorage, host: Host, cached: Ca
 
     While it lives it serves the next VM.
     """
-    image_uuid = cached.name.partition("-")[0]
-    image = await unit.find(Image, image_uuid)
-    if image is not None and image.cache_name == cached.name:
+    image_uuid = image_of(cached)
+    if await _lives(unit, cached):
         return False
-    for key in await allocation.volumes_on(unit, storage, await _users(unit, storage, host)):
-        volume = await unit.last(Volume, key)
-        if volume is not None and (volume.image_uuid == image_uuid or await _in_drive(unit, volume, image_uuid)):
+    for volume in await volumes_beside(unit, storage, host):
+        if volume.image_uuid == image_uuid or await _in_drive(unit, volume, image_uuid):
             return False
     return True
 
 
-async def _users(unit: Unit, storage: PrimaryStorage, host: Host) -> list[Host]:
-    """The hosts whose volumes may lie on what this host has in its cache."""
-    if not storage.spans_hosts:
-        return [host]
-    uuids = (await unit.companion(PrimaryStorageCapacity, storage)).hosts
-    return [found for uuid in uuids if (found := await unit.find(Host, uuid)) is not None]
+async def _lives(unit: Unit, cached: CachedImage) -> bool:
+    image = await unit.find(Image, image_of(cached))
+    return image is not None and image.cache_name == cached.name
 
 
 async def _in_drive(unit: Unit, volume: Volume, image_uuid: str) -> bool:
@@ -58,7 +55,7 @@ async def garbage(unit: Unit, storage: PrimaryStorage) -> AsyncIterator[tuple[Ho
         host = await unit.find(Host, uuid)
         if host is None or (await unit.companion(HostStatus, host)).status is not Status.CONNECTED:
             continue
-        for cached in (await unit.companion(ImageCache, host)).cached_images:
+        for cached in (await unit.companion(HostImageCache, host)).cached_images:
             if cached.primary_storage_uuid == storage.uuid and await is_garbage(unit, storage, host, cached):
                 yield host, cached
 
@@ -82,10 +79,10 @@ class CleanUpImageCache(Workflow, name="clean_up_image_cache", version=1, title=
 # -- one cached image on one host
 
 
-async def _books(unit: Unit, job: Job) -> tuple[PrimaryStorage, Host, ImageCache]:
+async def _books(unit: Unit, job: Job) -> tuple[PrimaryStorage, Host, HostImageCache]:
     host = await unit.get(Host, job.resource_uuid)
     storage = await unit.get(PrimaryStorage, job.args["primary_storage_uuid"])
-    return storage, host, await unit.companion(ImageCache, host)
+    return storage, host, await unit.companion(HostImageCache, host)
 
 
 async def remove(unit: Unit, job: Job) -> Task | None:
@@ -100,6 +97,7 @@ async def removed(unit: Unit, job: Job, result: DeleteCachedImageResult) -> None
     del result
     storage, host, cache = await _books(unit, job)
     cache.drop(storage.uuid, job.args["name"])
+    await allocation.unlist(unit, storage, host, job.args["name"])
     await allocation.release(unit, storage, host, f"image/{job.args['name']}")
 
 
@@ -122,7 +120,7 @@ class DropCachedImage(Workflow, name="drop_cached_image", version=1, title="drop
     async def fail(self, unit: Unit, job: Job) -> None:
         host = await unit.find(Host, job.resource_uuid)
         if host is not None:
-            (await unit.companion(ImageCache, host)).abort_drop(job.args["primary_storage_uuid"], job.args["name"])
+            (await unit.companion(HostImageCache, host)).abort_drop(job.args["primary_storage_uuid"], job.args["name"])
 
 
 class ImageCacheCollection(
@@ -147,8 +145,23 @@ def _collect(uuid: str) -> Callable[[Unit], Awaitable[None]]:
     return decide
 
 
+async def _count(unit: Unit, storage: PrimaryStorage) -> None:
+    """What people see is what the collection finds: of images that are gone, and of those that nobody saw yet."""
+    for uuid in (await unit.companion(PrimaryStorageCapacity, storage)).hosts:
+        host = await unit.find(Host, uuid)
+        if host is None:
+            continue
+        for cached in (await unit.companion(HostImageCache, host)).cached_images:
+            if cached.primary_storage_uuid == storage.uuid:
+                seen = await unit.find(ImageCache, allocation.cache_uuid_of(storage, host, cached.name))
+                if seen is None or not await _lives(unit, cached):
+                    await count(unit, storage, host, cached)
+
+
 async def clean_up(unit: Unit, storage: PrimaryStorage) -> None:
     """Order it; there is no job where there is nothing to remove."""
+    await _count(unit, storage)
+    await _count(unit, storage)
     async for _ in garbage(unit, storage):
         await submit(unit, "clean_up_image_cache", storage, {"mode": "Enforcing"})
         return

@@ -14,10 +14,10 @@ from zcloud.kernel.workflow import Step, Task, Workflow
 from zcloud.processes.compute.hosts import must_reach
 from zcloud.processes.compute.start_steps import CACHE_SECONDS
 from zcloud.processes.storage import image_cache
-from zcloud.processes.storage.create_data_volume import created, delete
+from zcloud.processes.storage.create_data_volume import delete
 from zcloud.processes.storage.volume_tasks import files
 from zcloud.v1.image_task_pb2 import CacheImageResult
-from zcloud.v1.volume_task_pb2 import CreateRootVolumeTask
+from zcloud.v1.volume_task_pb2 import CreateRootVolumeResult, CreateRootVolumeTask
 
 
 async def _parts(unit: Unit, job: Job) -> tuple[Volume, VolumeStatus, Image, PrimaryStorage]:
@@ -56,6 +56,14 @@ async def create(unit: Unit, job: Job) -> Task | None:
             size=volume.size,
         ),
     )
+
+
+async def created(unit: Unit, job: Job, result: CreateRootVolumeResult) -> None:
+    """It is there."""
+    volume = await unit.get(Volume, job.resource_uuid)
+    disk = await files(unit, volume)
+    if disk.status is VolumeState.CREATING:
+        disk.instantiated(result.actual_size, await image_cache.used(unit, volume.image_uuid, disk, stands=True))
 
 
 class CreateDataVolumeFromTemplate(
