@@ -452,3 +452,13 @@ def test_a_plan_has_a_line_for_each_event(server: Any, zcloud: Any) -> None:
     assert "Nothing was changed" in ran.err
     assert 'by={"is_admin":true,"n":2} number=3 ' in ran.out.splitlines()[1]
     assert len(ran.out.splitlines()) == 2
+
+
+def test_what_is_in_a_cell_tells_people_first(server: Any, zcloud: Any) -> None:
+    entry = server.response("QueryOperationLog", inventories=[{"name": "CreateZone"}])
+    entry.inventories[0].duration.FromMicroseconds(4_530)
+    server.answers["QueryOperationLog"] = lambda *_: entry
+    assert "4.5 ms" in zcloud("QueryOperationLog").out
+    event = {"type": "zone.Created", "actor": {"account_uuid": "a" * 32, "account_name": "alice", "source": "10.0.0.9"}}
+    server.say("GetHistory", events=[event])
+    assert "account_name=alice source=10.0.0.9" in zcloud("GetHistory", "resource_uuid=" + "b" * 32).out

@@ -35,6 +35,11 @@ def size(number: int) -> str:
     return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
 
 
+def duration(seconds: float) -> str:
+    """4.5 ms, 12.3 s."""
+    return f"{seconds:.1f} s" if abs(seconds) >= 1 else f"{seconds * 1000:.1f} ms"
+
+
 def local_time(timestamp: Any) -> str:
     """ISO 8601 in the zone of this machine."""
     return str(timestamp.ToDatetime(tzinfo=UTC).astimezone().isoformat(timespec="seconds"))
@@ -55,6 +60,8 @@ def _one(field: FieldDescriptor, value: Any) -> str:
 def _message(message: Any) -> str:
     if message.DESCRIPTOR.full_name == "google.protobuf.Timestamp":
         return local_time(message)
+    if message.DESCRIPTOR.full_name == "google.protobuf.Duration":
+        return duration(message.ToTimedelta().total_seconds())
     if message.DESCRIPTOR.full_name == "google.protobuf.Any":
         return _message(unpacked(message))
     if message.DESCRIPTOR.full_name == "google.protobuf.Value":
@@ -62,13 +69,15 @@ def _message(message: Any) -> str:
     if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
         return printable(" ".join(f"{key}={_brief(value)}" for key, value in sorted(MessageToDict(message).items())))
     set_fields = [field for field in message.DESCRIPTOR.fields if is_set(message, field)]
+    # A line is often cut: what people know things by comes before what programs do.
+    set_fields.sort(key=lambda field: field.name.endswith(("uuid", "uuids")))
     return " ".join(f"{field.name}={text_of(message, field)}" for field in set_fields)
 
 
 def _brief(value: Any) -> Any:
     """Of what is in it only what says something, in the form of JSON."""
     if isinstance(value, dict | list):
-        return json.dumps(_whole(value), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(_whole(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return _whole(value)
 
 
