@@ -43,11 +43,15 @@ class CallLog:
             directory, address, SCHEMA, file=FILE, connections=CONNECTIONS, what="the log of calls"
         )
         self._readers = reading(self.engine)
-        self.model = ReadModel(message_type, indexes=("create_date", "session_uuid"), metadata=MetaData(), kind=KIND)
+        # Each index is paid for by every call: the newest first is what is asked for.
+        self.model = ReadModel(message_type, metadata=MetaData(), kind=KIND, orders=("create_date",))
         self.models = ReadModels([self.model])
 
     def prepare(self) -> None:
-        """Make the tables, and what those of an earlier version lack: calls from before have nothing there."""
+        """Make the tables, and what those of an earlier version lack: calls from before have nothing there.
+
+        Indexes that an earlier version had and this one has not are dropped.
+        """
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":  # of nodes that start together one makes them
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": SCHEMA})
@@ -116,5 +120,9 @@ def _extend(connection: Connection, table: Table) -> None:
         if column.name not in have:
             lacks = CreateColumn(column).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {lacks}")
+    wanted = {str(index.name) for index in table.indexes}
+    for found in inspect(connection).get_indexes(table.name):
+        if found["name"] not in wanted:  # of an earlier version; each costs every call
+            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {found['name']}")
     for index in table.indexes:
         index.create(connection, checkfirst=True)

@@ -54,8 +54,12 @@ class ReadModel:
         indexes: Iterable[str] = (),
         metadata: MetaData | None = None,
         kind: str = "",
+        orders: Iterable[str] = tables.ORDERS,
     ) -> None:
-        """kind: of what is no resource, and is asked for by the query language all the same."""
+        """kind: of what is no resource, and is asked for by the query language all the same.
+
+        orders: what its pages are ordered by where nobody asks for others.
+        """
         descriptor = message_type.DESCRIPTOR
         rules = descriptor.GetOptions().Extensions[options_pb2.resource]
         if not (kind or rules.kind):
@@ -68,7 +72,7 @@ class ReadModel:
         self.admin_only = _is_admin_only(message_type)
         self.relations: Mapping[str, Relation] = dict(relations or {})
         self.root = root_group(descriptor)
-        self.table: Table = tables.kind_table(self.kind, self.root, metadata, indexes, self.admin_only)
+        self.table: Table = tables.kind_table(self.kind, self.root, metadata, indexes, self.admin_only, orders)
         # Side tables by the suffix that their list names.
         self.sides: Mapping[str, Table] = {
             member.side: tables.side_table(self.kind, member, metadata) for member in self.root.lists()

@@ -92,11 +92,12 @@ def _order_index(table: Table, column: str) -> None:
     Index(name, _AbsentFirst(table.c[column]), table.c.uuid, _table=table)
 
 
-def _own_indexes(table: Table) -> None:
+def _own_indexes(table: Table, orders: Iterable[str]) -> None:
     """The same, of what is an account's own."""
     owner = table.c[OWNER]
-    Index(identifier(f"ix_{table.name}_own"), owner, table.c.uuid, info={OWN: True})
-    for column in ORDERS:
+    if orders is ORDERS:  # else nobody asks for pages without an order
+        Index(identifier(f"ix_{table.name}_own"), owner, table.c.uuid, info={OWN: True})
+    for column in orders:
         if column in table.c:
             name = identifier(f"ix_{table.name}_own_by_{column}")
             Index(name, owner, _AbsentFirst(table.c[column]), table.c.uuid, info={OWN: True})
@@ -106,10 +107,17 @@ def _column(field: Field) -> Column:
     return Column(field.column, _TYPES[field.type])
 
 
-def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str], admin_only: bool) -> Table:
+def kind_table(
+    kind: str,
+    root: Group,
+    metadata: MetaData,
+    indexes: Iterable[str],
+    admin_only: bool,
+    orders: Iterable[str] = ORDERS,
+) -> Table:
     """The table of a kind; references are indexed, usual orders, and what the kind asks for besides.
 
-    admin_only: nobody asks for what is its own.
+    admin_only: nobody asks for what is its own. orders: what pages are ordered by where those of a kind are others.
     """
     columns = [_column(field) for field in root.fields() if field.name != "uuid"]
     table = Table(
@@ -128,8 +136,8 @@ def kind_table(kind: str, root: Group, metadata: MetaData, indexes: Iterable[str
     if admin_only:
         _index(table, OWNER)
     else:
-        _own_indexes(table)
-    for name in ORDERS:
+        _own_indexes(table, orders)
+    for name in orders:
         if name in table.c:
             _order_index(table, name)
     return table

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 
@@ -107,31 +109,40 @@ def _read(made: OperationLog, rpc: Any, told: Told) -> None:
 
 def redacted(message: Message) -> dict[str, Any]:
     """A request as JSON values, without its secrets."""
-    return {field.name: _value(field, value) for field, value in message.ListFields()}
+    shown = _shown(message.DESCRIPTOR)
+    return {field.name: shown[field.number](value) for field, value in message.ListFields()}
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
+@cache
+def _shown(kind: Descriptor) -> dict[int, Callable[[Any], Any]]:
+    """How the value of each field of a message is shown, by its number."""
+    return {field.number: _value(field) for field in kind.fields}
+
+
+def _value(field: FieldDescriptor) -> Callable[[Any], Any]:
     if is_secret(field):
-        return HIDDEN
+        return lambda _: HIDDEN
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return {str(key): str(item) for key, item in value.items()}
-    return [_single(field, item) for item in value] if field.is_repeated else _single(field, value)
+        return lambda value: {str(key): str(item) for key, item in value.items()}
+    single = _single(field)
+    return (lambda value: [single(item) for item in value]) if field.is_repeated else single
 
 
-def _single(field: FieldDescriptor, value: Any) -> Any:
-    if isinstance(value, bytes):
-        return f"({len(value)} bytes)"
+def _single(field: FieldDescriptor) -> Callable[[Any], Any]:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return lambda value: f"({len(value)} bytes)"
     if field.GetOptions().Extensions[options_pb2.rules].format == options_pb2.FORMAT_URL:
-        return _LOGIN.sub(rf"\1{HIDDEN}@", value)
+        return lambda value: _LOGIN.sub(rf"\1{HIDDEN}@", value)
+    if field.enum_type is not None:
+        names = {value.number: value.name for value in field.enum_type.values}
+        return lambda value: names.get(value, value)
     if field.message_type is None:
-        return field.enum_type.values_by_number[value].name if _known(field, value) else value
-    if field.message_type.full_name.startswith("google.protobuf."):
-        try:
-            return MessageToDict(value, preserving_proto_field_name=True)
-        except ValueError:  # what was refused for it is told nevertheless: a time that is none, a mask that JSON lacks
-            return str(value)
-    return redacted(value)
+        return lambda value: value
+    return _well_known if field.message_type.full_name.startswith("google.protobuf.") else redacted
 
 
-def _known(field: FieldDescriptor, value: Any) -> bool:
-    return field.enum_type is not None and value in field.enum_type.values_by_number
+def _well_known(value: Message) -> Any:
+    try:
+        return MessageToDict(value, preserving_proto_field_name=True)
+    except ValueError:  # what was refused for it is told nevertheless: a time that is none, a mask that JSON lacks
+        return str(value)

@@ -15,7 +15,7 @@ from typing import Any
 from agents.runtime.identity import write_private
 from zcloud.api.pki import Authority
 from zcloud.kernel.clock import SystemClock
-from zcloud.kernel.ids import RandomIds
+from zcloud.kernel.ids import TimedIds
 from zcloud.kernel.leases import LEASE_SECONDS, PARTITIONS, Leases, Member, SharedLeases, SoleOwner
 from zcloud.kernel.store import Store
 from zcloud.kernel.store.postgres_leases import PostgresLeases
@@ -41,7 +41,7 @@ class Cluster:
         self.table = PostgresLeases(store) if store else None
         self._shared: SharedLeases | None = None
         if self.table is not None:
-            instance = RandomIds().new()
+            instance = TimedIds().new()
             self._shared = SharedLeases(self.table, self.name, instance, facts, seconds or LEASE_SECONDS)
         self.leases: Leases = self._shared or SoleOwner(self.name)
         self._now = SystemClock().now

@@ -13,7 +13,7 @@ from zcloud.kernel.aggregate import Aggregate
 from zcloud.kernel.clock import Clock, SystemClock
 from zcloud.kernel.context import Context, by_node
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
-from zcloud.kernel.ids import Ids, RandomIds
+from zcloud.kernel.ids import Ids, TimedIds
 from zcloud.kernel.leases import Leases, SoleOwner
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
@@ -49,7 +49,7 @@ class Cloud:
         self.log = log
         self.leases: Leases = leases or SoleOwner()
         self.clock: Clock = clock or SystemClock()
-        self.ids: Ids = ids or RandomIds()
+        self.ids: Ids = ids or TimedIds()
         self.ports: dict[str, Any] = {}
         # Without them long streams are folded from their beginning.
         self.snapshots: Snapshots | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import uvloop
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 
 from projections.call_log import CallLog
 from tests.api.stores.conftest import Cloud
@@ -169,7 +169,7 @@ def test_any_node_tells_of_the_calls_of_all(postgres: PostgresCluster, tmp_path:
 
 
 def test_calls_of_earlier_versions_are_taken_over(postgres: PostgresCluster, tmp_path: Path) -> None:
-    """Those of a node that kept them in its directory, in tables that lacked a column."""
+    """Those of a node that kept them in its directory, in tables that lacked a column and an index and had one more."""
     directory = tmp_path / "data"
     directory.mkdir()
     mine = CallLog(directory, OperationLog)
@@ -179,9 +179,15 @@ def test_calls_of_earlier_versions_are_taken_over(postgres: PostgresCluster, tmp
     mine.close()
     with sqlite3.connect(directory / "calls.db") as file:
         file.execute("ALTER TABLE operation_log DROP COLUMN management_node_name")
+        file.execute("CREATE INDEX ix_operation_log_by_name ON operation_log (name, uuid)")
+        file.execute("DROP INDEX ix_operation_log_job_uuid")
     file.close()
     # On SQLite it goes on in the same file.
     mine.prepare()
+    with mine.engine.connect() as connection:
+        assert {i["name"] for i in inspect(connection).get_indexes("operation_log")} == {
+            i.name for i in mine.model.table.indexes
+        }
     mine.write([(OperationLog(uuid="f" * 32, name="GetZone", management_node_name="mn-0"), "")])
     mine.close()
 

@@ -16,6 +16,7 @@ from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import must_have_room
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.kernel.errors import Code, Reason, Refused, precondition
+from zcloud.kernel.ids import token
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 from zcloud.processes.storage.reach import store_access
@@ -27,8 +28,8 @@ from zcloud.v1.image_store_backup_storage_pb2 import GetImagesFromImageStoreBack
 async def add_image_store(call: Call, unit: Unit, request: Any) -> ImageStoreBackupStorage:
     """Kept when its first connect succeeds; its images are taken in then, where that was asked for (BS-26)."""
     storage = await unit.new(ImageStoreBackupStorage, request.resource_uuid)
-    token = call.node.vault.seal(call.node.cloud.ids.new() + call.node.cloud.ids.new())
-    storage.create(**arguments(call, request), token=token)
+    secret = call.node.vault.seal(token())
+    storage.create(**arguments(call, request), token=secret)
     await submit(unit, "add_backup_storage", storage)
     return storage
 

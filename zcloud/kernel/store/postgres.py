@@ -13,7 +13,7 @@ import psycopg
 from eventsourcing.persistence import PersistenceError, StoredEvent, Tracking
 
 from zcloud.kernel import failpoint
-from zcloud.kernel.ids import RandomIds
+from zcloud.kernel.ids import TimedIds
 from zcloud.kernel.record import Append, Record
 from zcloud.kernel.store import StoreAway
 from zcloud.kernel.store import postgres_schema as schema
@@ -53,7 +53,7 @@ class PostgresRecorder(SqlStore):
         self._readers = Connections(address, schema.NAME, READERS)
         self._writers = Connections(address, schema.NAME, 1)
         self._lock = threading.Lock()
-        self._writer = RandomIds().new()
+        self._writer = TimedIds().new()
         self._serial = 0
         # Whether the batch of that serial was sent and its answer not seen.
         self._unsure = False
