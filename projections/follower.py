@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from projections.projector import Projector
+from zcloud.kernel.children import ended, kill
 from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.keep import keeper, tell
 from zcloud.kernel.log import Log
 
 log = logging.getLogger(__name__)
@@ -100,8 +102,7 @@ class Follower(ABC):
             if wanted <= position and not future.done():
                 future.set_result(None)
         self._waiting = [w for w in self._waiting if not w[1].done()]
-        for listener in self.listeners:
-            listener(position)
+        tell(self.listeners, position)
 
 
 class ThreadFollower(Follower):
@@ -120,7 +121,7 @@ class ThreadFollower(Follower):
         await self._loop.run_in_executor(self._thread, self.projector.prepare)
         self._at(self.projector.position)
         self._log.listen(lambda _: self._wake.set())
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="follower")
+        self._task = keeper(self._follow, "follower")
 
     async def close(self) -> None:
         if self._task is not None:
@@ -177,7 +178,7 @@ class ProcessFollower(Follower):
         self._loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = self._loop.create_future()
         self._log.listen(lambda _: self._tell_soon())
-        self._task = asyncio.get_running_loop().create_task(self._keep(ready), name="follower")
+        self._task = keeper(lambda: self._keep(ready), "follower", RETRY_SECONDS)
         await ready
 
     async def close(self) -> None:
@@ -187,11 +188,7 @@ class ProcessFollower(Follower):
         if self._worker is not None and self._worker.returncode is None:
             assert self._worker.stdin is not None
             self._worker.stdin.close()
-            try:
-                await asyncio.wait_for(self._worker.wait(), 5)
-            except TimeoutError:
-                self._worker.kill()
-                await self._worker.wait()
+            await ended(self._worker)
 
     def _hurry(self) -> None:
         self._tell()
@@ -221,23 +218,34 @@ class ProcessFollower(Follower):
 
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         while True:
-            self._worker = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "projections.worker",
-                *self._arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is the node's to answer
-            )
-            self._told = (-1, False)
-            self._tell()
-            assert self._worker.stdout is not None
-            while line := await self._worker.stdout.readline():
-                self._at(int(line))
-                self._tell()
-                if not ready.done():
-                    ready.set_result(None)
-            status = await self._worker.wait()
+            worker = self._worker = await self._begin()
+            try:
+                await self._hear(worker, ready)
+            except Exception:
+                kill(worker)  # another one takes its place
+                raise
+            status = await ended(worker)
             log.error("the process that fills the read models ended with %d; starting it again", status)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "projections.worker",
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the node's to answer
+        )
+
+    async def _hear(self, worker: asyncio.subprocess.Process, ready: asyncio.Future[None]) -> None:
+        """Until it is gone. A line that it could not end is none: half of a number is another number."""
+        self._told = (-1, False)
+        self._tell()
+        assert worker.stdout is not None
+        while (line := await worker.stdout.readline()).endswith(b"\n"):
+            self._at(int(line))
+            self._tell()
+            if not ready.done():
+                ready.set_result(None)

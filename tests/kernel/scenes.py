@@ -18,7 +18,7 @@ def states(job: Job) -> list[StepState]:
 
 async def until(held: list[str]) -> None:
     """Something is in the list."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not held:  # noqa: ASYNC110 - the agent of these tests tells nobody
             await asyncio.sleep(0.001)
 

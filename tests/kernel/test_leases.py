@@ -109,6 +109,38 @@ def test_what_is_released_is_taken_and_what_a_dead_node_had_too() -> None:
     on_nodes(body)
 
 
+def test_who_is_gone_is_told_of_though_the_store_went_away_between_and_whatever_hears_it() -> None:
+    """Else hosts of a node that died would stay Connected, and its jobs would be driven by nobody, for ever."""
+
+    async def body(table: Table, a: Node, b: Node) -> None:
+        def breaks(*_: object) -> None:
+            raise ZeroDivisionError
+
+        b.leases._listeners.insert(0, breaks)
+        b.leases.on_gone(breaks)
+        b.leases.on_beat(breaks)
+        gone: list[set[str]] = []
+        beats: list[int] = []
+        b.leases.on_gone(gone.append)
+        b.leases.on_beat(lambda: beats.append(1))
+        await a.leases._beat(join=True)
+        await b.leases._beat(join=True)
+        table.dead.add("aa")
+        take, beaten = table.take, len(beats)
+        table.take = breaks  # type: ignore[method-assign, assignment]
+        with pytest.raises(ZeroDivisionError):
+            await b.leases._beat()
+        assert not gone
+        table.take = take  # type: ignore[method-assign]
+        await b.leases._beat()
+        await b.leases._beat()
+        assert gone == [{"aa"}]
+        assert len(beats) == beaten + 2
+        assert b.changes == [(PARTITIONS, 0)]
+
+    on_nodes(body)
+
+
 def test_who_wakes_up_too_late_owns_nothing_until_it_is_told_so() -> None:
     async def body(_: Table, a: Node, __: Node) -> None:
         await a.leases._beat(join=True)

@@ -38,10 +38,10 @@ class Gate:
 
     def _pass(self) -> None:
         self.arrived.release()
-        assert self._go.acquire(timeout=30)
+        assert self._go.acquire(timeout=60)
 
     async def reached(self) -> None:
-        assert await asyncio.to_thread(self.arrived.acquire, timeout=30)
+        assert await asyncio.to_thread(self.arrived.acquire, timeout=60)
 
     def open(self, times: int = 1) -> None:
         self._go.release(times)

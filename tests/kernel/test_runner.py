@@ -10,8 +10,10 @@ import pytest
 
 from tests.kernel.scenes import S, driven, states, until
 from tests.kernel.toy_work import Agent, Works
+from zcloud.kernel import runner
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import JobState, StepState
+from zcloud.kernel.log import unavailable
 from zcloud.kernel.runner import Report
 
 
@@ -178,6 +180,29 @@ def test_a_programmers_mistake_leaves_the_job_visible_and_an_operator_gets_it_go
         ended = await works.end(job)
         assert ended.state is JobState.SUCCEEDED
         assert len(ended.steps) == 1
+
+    driven(tmp_path, body)
+
+
+def test_a_mistake_that_cannot_be_written_down_yet_is_written_down_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is away just then: a job that nobody drives any more would else be Running for ever."""
+    monkeypatch.setattr(runner, "RETRY_SECONDS", 0.0)
+    away = [unavailable("the store is away"), OSError("or worse")]
+    give_up = runner.giving_up
+
+    def refused(job_uuid: str) -> Any:
+        if away:
+            raise away.pop()
+        return give_up(job_uuid)
+
+    monkeypatch.setattr(runner, "giving_up", refused)
+
+    async def body(works: Works, uuid: str) -> None:
+        job = await works.submit("toy_buggy", uuid)
+        await works.reaches(job, lambda j: j.state is JobState.STUCK)
+        assert not away
 
     driven(tmp_path, body)
 

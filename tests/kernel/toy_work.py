@@ -233,11 +233,11 @@ class Works:
         return await self.kernel.cloud.decide(Context(OWNER, verb), body)
 
     async def end(self, uuid: str) -> Job:
-        assert await self.runner.ended(uuid, 20), await self.job(uuid)
+        assert await self.runner.ended(uuid, 60), await self.job(uuid)
         return await self.job(uuid)
 
     async def reaches(self, uuid: str, condition: Callable[[Job], bool]) -> Job:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition(await self.job(uuid)):  # noqa: ASYNC110 - the log has no event to wait for
                 await asyncio.sleep(0.002)
         return await self.job(uuid)

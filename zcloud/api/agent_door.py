@@ -17,6 +17,7 @@ from zcloud.api.server import Server, listen, shared
 from zcloud.api.tls import door_for_agents
 from zcloud.domain.infrastructure.host import Host
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import keeper
 from zcloud.v1.agent_pb2 import (
     CertificateRenewed,
     ConnectRequest,
@@ -70,7 +71,7 @@ class AgentDoor:
         authority = self.node.authority
         port = listen(self.server, agents, door_for_agents(authority, enrolled=True).credentials())
         await self.server.start()
-        self._watch = asyncio.create_task(self.watch(), name="agents' silence")
+        self._watch = keeper(self.watch, "agents' silence")
         self.agent_endpoint = f"{agents.rpartition(':')[0]}:{port}"
         port = await self.enrolment.start(enrolment, door_for_agents(authority, enrolled=False).credentials())
         self.enroll_endpoint = f"{enrolment.rpartition(':')[0]}:{port}"

@@ -14,7 +14,9 @@ import msgspec
 from projections.call_log import CallLog
 from projections.call_log_import import take_over
 from zcloud.api.call_record import Told, complete
+from zcloud.kernel.children import ended, kill
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.log import unavailable
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,6 @@ log = logging.getLogger(__name__)
 WAITING = 20_000
 BATCH = 1_000
 GATHER_SECONDS = 0.5
-END_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 # How the process that writes begins a line that says that the store is away.
 AWAY = "away "
@@ -48,7 +49,7 @@ class CallWriter(ABC):
 
     async def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="call-log")
+        self._task = keeper(self._run, "call-log")
 
     def add(self, told: Told) -> None:
         """Keep a call; never waits."""
@@ -79,7 +80,8 @@ class CallWriter(ABC):
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            if not self._waiting:
+                await self._wake.wait()
             # Answering calls comes first: those of a moment are written together.
             await self._pause(GATHER_SECONDS)
             self._wake.clear()
@@ -161,19 +163,21 @@ class ProcessWriter(CallWriter):
         data = msgspec.msgpack.encode(batch)
         for _ in range(2):
             worker = self._worker = self._worker or await self._begin()
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            with contextlib.suppress(ConnectionError):
-                if not worker.stdin.is_closing():  # writing to what is closed is another error in each event loop
-                    worker.stdin.write(len(data).to_bytes(4, "big") + data)
-                    await worker.stdin.drain()
-            if line := (await worker.stdout.readline()).decode(errors="replace"):
-                if line.startswith(AWAY):
-                    raise unavailable(line.removeprefix(AWAY))
-                self.lost += int(line)
+            try:
+                line = await _asked(worker, data)
+                lost = 0 if line.startswith(AWAY) or not line else int(line)
+            except Exception:
+                # What it will say to this batch must not be taken for what it says to the next one.
+                kill(worker)
+                self._worker = None
+                raise
+            if line.startswith(AWAY):
+                raise unavailable(line.removeprefix(AWAY))
+            if line:
+                self.lost += lost
                 return
             self._worker = None
-            log.error("the process that writes the log of calls ended with %s", await worker.wait())
+            log.error("the process that writes the log of calls ended with %s", await ended(worker))
         raise unavailable("the process that writes the log of calls ends at once")
 
     async def close(self) -> None:
@@ -181,8 +185,16 @@ class ProcessWriter(CallWriter):
         if self._worker is not None:
             assert self._worker.stdin is not None
             self._worker.stdin.close()
-            try:
-                await asyncio.wait_for(self._worker.wait(), END_SECONDS)
-            except TimeoutError:
-                self._worker.kill()
-                await self._worker.wait()
+            await ended(self._worker)
+
+
+async def _asked(worker: asyncio.subprocess.Process, data: bytes) -> str:
+    """Its answer to a batch; empty when it died before it had given one."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    with contextlib.suppress(ConnectionError):
+        if not worker.stdin.is_closing():  # writing to what is closed is another error in each event loop
+            worker.stdin.write(len(data).to_bytes(4, "big") + data)
+            await worker.stdin.drain()
+    line = await worker.stdout.readline()
+    return line.decode(errors="replace") if line.endswith(b"\n") else ""

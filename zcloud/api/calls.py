@@ -15,6 +15,7 @@ from zcloud.api.rpcs import Rpc
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.operations.settings import size_in_bytes
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import keeper
 from zcloud.v1.operation_log_pb2 import OperationLog
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Calls:
         """Begin to keep calls, and to remove old ones."""
         await asyncio.to_thread(self.log.prepare)
         await self._writer.start()
-        self._task = asyncio.get_running_loop().create_task(self._sweep(), name="old-calls")
+        self._task = keeper(self._sweep, "old-calls", SWEEP_SECONDS)
 
     async def close(self) -> None:
         """Write what waits."""

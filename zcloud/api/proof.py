@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from zcloud.domain.operations.global_config import current
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.proof.notary import Broken, follow
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Proof:
         """Begin to follow the log."""
         cloud = self.node.cloud
         self._name = await asyncio.to_thread(self.node.recorder.incarnation, cloud.ids.new())
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="proof")
+        self._task = keeper(self._run, "proof")
 
     async def close(self) -> None:
         """Sign what was written last."""

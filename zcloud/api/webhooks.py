@@ -8,6 +8,7 @@ from typing import Any
 
 from zcloud.api.webhook_delivery import OWN, Delivery
 from zcloud.domain.operations.webhook import Webhook
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.record import Record
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Webhooks:
         """Go on with what is not delivered yet."""
         self.node.cloud.log.listen(self._hear)
         self.node.cloud.leases.listen(lambda *_: self._look.set())
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="webhooks")
+        self._task = keeper(self._run, "webhooks")
 
     async def close(self) -> None:
         """No more; how far each is, is written down."""

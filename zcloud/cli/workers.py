@@ -20,6 +20,7 @@ from zcloud.api.server import NoDoor
 from zcloud.api.tls import TOLD
 from zcloud.cli import tls
 from zcloud.cli.errors import CliError
+from zcloud.kernel.children import ended, kill
 
 log = logging.getLogger(__name__)
 DOORS = ("listen", "listen_agents", "listen_enrolment")
@@ -36,6 +37,7 @@ class Workers:
         self._directory = Path(options.data)
         self._held = {door: _held(getattr(options, door)) for door in DOORS}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
@@ -44,12 +46,11 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         try:
-            keepers = []
             for number in range(1, self._options.workers + 1):
                 # One after the other: the first one makes the tables, and the key that all of them need.
                 serves = loop.create_future()
-                keepers.append(loop.create_task(self._keep(number, serves)))
-                if await self._first(serves, keepers) is not None:
+                self._keepers.append(loop.create_task(self._keep(number, serves), name=f"worker-{number}"))
+                if await self._first(serves, self._keepers[-1]) is not None:
                     return 1
             print(f"{SERVES}{self._held['listen'][0]}", flush=True)
             await self._stopping.wait()
@@ -59,28 +60,48 @@ class Workers:
             for _, holder in self._held.values():
                 holder.close()
 
-    async def _first(self, serves: asyncio.Future[None], keepers: list[asyncio.Task[None]]) -> int | None:
-        """None when it serves; else the status with which the newest one has ended before it did."""
+    async def _first(self, serves: asyncio.Future[None], keeper: asyncio.Task[None]) -> int | None:
+        """None when it serves; else the status with which it has ended before it did. Raises why it can't be begun."""
         stop = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({serves, keepers[-1], stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serves, keeper, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        return None if serves.done() else 1
+        if serves.done():
+            return None
+        if keeper.done():
+            keeper.result()
+        return 1
 
     async def _keep(self, number: int, serves: asyncio.Future[None]) -> None:
         while not self._stopping.is_set():
-            process = self._processes[number] = await self._start(number)
+            try:
+                status = await self._run(number, serves)
+            except Exception:  # there is no process to be had just now, or whatever it is
+                if not serves.done():
+                    raise
+                log.exception("worker %d broke off; starting it again", number)
+            else:
+                if not serves.done():
+                    return  # it says itself why it could not start
+                if not self._stopping.is_set():
+                    log.error("worker %d ended with %d; starting it again", number, status)
+            if not self._stopping.is_set():
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _run(self, number: int, serves: asyncio.Future[None]) -> int:
+        process = self._processes[number] = await self._start(number)
+        if self._stopping.is_set():
+            process.terminate()
+        try:
             assert process.stdout is not None
             async for line in process.stdout:
                 if line.decode(errors="replace").startswith(SERVES):
                     self._show(number)
                     if not serves.done():
                         serves.set_result(None)
-            status = await process.wait()
-            if not serves.done():
-                return  # it says itself why it could not start
-            if not self._stopping.is_set():
-                log.error("worker %d ended with %d; starting it again", number, status)
-                await asyncio.sleep(AGAIN_SECONDS)
+            return await process.wait()
+        except Exception:
+            kill(process)  # another one takes its place, and its name
+            raise
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         o = self._options
@@ -116,14 +137,13 @@ class Workers:
 
     async def _end(self) -> None:
         self._stopping.set()
-        alive = [process for process in self._processes.values() if process.returncode is None]
-        for process in alive:
-            process.terminate()
-        for process in alive:
-            try:
-                await asyncio.wait_for(process.wait(), END_SECONDS)
-            except TimeoutError:
-                process.kill()
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.terminate()
+        if self._keepers:  # one of which may be about to start another
+            await asyncio.wait(self._keepers, timeout=END_SECONDS)
+        for process in self._processes.values():
+            await ended(process, 0)
 
 
 def _held(address: str) -> tuple[str, socket.socket]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from zcloud.kernel.cloud import Cloud
-from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import keep
 from zcloud.kernel.leases import partition_of
 
-log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 
 
@@ -41,18 +39,12 @@ class Adoption:
         if lost:
             self._drop(lost)
         if gained:
-            task = asyncio.get_running_loop().create_task(self._adopt(gained), name="adopt-jobs")
+            work = keep(lambda: self._adopt(gained), "adopt-jobs", RETRY_SECONDS, self._cloud.clock.sleep)
+            task = asyncio.get_running_loop().create_task(work, name="adopt-jobs")
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 
     async def _adopt(self, parts: frozenset[int]) -> None:
-        while True:
-            try:
-                active = await self._active()
-                break
-            except Refused as refused:
-                log.warning("jobs of other nodes are taken over later: %s", refused.message)
-                await self._cloud.clock.sleep(RETRY_SECONDS)
-        for job_uuid in active:
+        for job_uuid in await self._active():
             if partition_of(job_uuid) in parts:
                 self._drive(job_uuid)

@@ -14,6 +14,7 @@ from zcloud.kernel.clock import Clock, SystemClock
 from zcloud.kernel.context import Context, by_node
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
 from zcloud.kernel.ids import Ids, TimedIds
+from zcloud.kernel.keep import tell
 from zcloud.kernel.leases import Leases, SoleOwner
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
@@ -273,7 +274,8 @@ class Cloud:
                 elif head is None or head.version < record.originator_version:
                     del self._cache[stream]
                     if head is not None and head.version == record.originator_version - 1:
-                        self._follow(stream, head, record)
+                        # Should it be nothing that this version knows, the others are heard all the same.
+                        tell((self._follow,), stream, head, record)
 
     def _contradicts(self, stream: str, record: Record) -> bool:
         """Whether another node was quicker with a version that this one has decided and not written yet."""

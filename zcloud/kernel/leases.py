@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from zcloud.kernel.clock import SystemClock
 from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.keep import keeper, tell
 
 log = logging.getLogger(__name__)
 PARTITIONS = 64
@@ -162,6 +163,8 @@ class SharedLeases(Leases):
         self._epochs: dict[int, int] = {}
         self._until = 0.0
         self._gone: list[Callable[[set[str]], None]] = []
+        # Instances that are no longer alive, of which nobody was told yet.
+        self._missed: set[str] = set()
         self._beaten: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -188,7 +191,7 @@ class SharedLeases(Leases):
         while any(m.alive and m.seen <= joined for m in self.members if m.instance != self.instance):
             await asyncio.sleep(NOTICE_SECONDS)
             await self._beat()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="leases")
+        self._task = keeper(self._run, "leases")
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -223,9 +226,9 @@ class SharedLeases(Leases):
         self._compare_clocks(
             before_it, self._clock(), next((m.seen for m in members if m.instance == self.instance), 0)
         )
-        before = {m.instance for m in self.members if m.alive}
-        self.members = members
         living = {m.instance for m in members if m.alive}
+        self._missed = {m.instance for m in self.members if m.alive} - living | self._missed - living
+        self.members = members
         # Also with those that are thought dead: they may be paused only, and answer yet.
         self.together = len(members) > 1
         wanted = share(self.name, [m.name for m in members if m.alive])
@@ -236,11 +239,10 @@ class SharedLeases(Leases):
         lapsed = self._monotonic() >= self._until
         self._until = began + self.seconds
         self._own(epochs, anew=lapsed)
-        if gone := before - living:
-            for listener in self._gone:
-                listener(gone)
-        for told in self._beaten:
-            told()
+        gone, self._missed = self._missed, set()
+        if gone:
+            tell(self._gone, gone)
+        tell(self._beaten)
 
     def _compare_clocks(self, before: int, after: int, seen: int) -> None:
         """The store looked at its clock in between: what lies outside is not the way there and back, but its clock."""
@@ -253,5 +255,4 @@ class SharedLeases(Leases):
         gained = frozenset(p for p, epoch in epochs.items() if anew or self._epochs.get(p) != epoch)
         self._epochs = epochs
         if gained or lost:
-            for listener in self._listeners:
-                listener(gained, lost)
+            tell(self._listeners, gained, lost)

@@ -13,6 +13,7 @@ from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from zcloud.kernel import failpoint
 from zcloud.kernel.errors import Code, Conflict, Reason, Refused
+from zcloud.kernel.keep import tell
 from zcloud.kernel.record import Append, Record
 from zcloud.kernel.store import RequestTaken, Store
 
@@ -117,13 +118,20 @@ class Log:
                     self._ready.wait()
                 if not self._queue:
                     return
-            if self.crowd() >= CROWD:
+            if self._crowded():
                 time.sleep(GATHER_SECONDS)
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_BATCH))]
             results = self._commit([(append, number) for append, _, number in batch])
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._answer, batch, results)
+
+    def _crowded(self) -> bool:
+        try:
+            return self.crowd() >= CROWD
+        except Exception:  # it is counted in another thread; the writer must not end by it
+            log.exception("who waits for the log could not be counted")
+            return False
 
     def _commit(self, batch: list[tuple[Append, int]]) -> list[list[Record] | Exception]:
         """Write one batch; never raises. A decision that rests on a failed one fails before it is tried."""
@@ -171,6 +179,8 @@ class Log:
             failpoint.hit("commit.before")
             outcome = self.recorder.append_batch(appends)
             failpoint.hit("commit.after")
+            if len(outcome) != len(appends):
+                raise AssertionError(f"{len(outcome)} outcomes of {len(appends)} decisions")
         except Exception as error:  # whatever it was, the writer lives on, and nobody waits for ever
             if not isinstance(error, (PersistenceError, OSError)):
                 log.exception("the log's writer met something unforeseen")
@@ -188,8 +198,7 @@ class Log:
             else:
                 written.extend(result)
                 if result and result[0].time != append.records[0].time:
-                    for mover in self._movers:
-                        mover(append, result)
+                    tell(self._movers, append, result)
         for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
@@ -221,10 +230,13 @@ class Log:
             log.warning("the log is read again in a moment: %s", refused.message)
             self._catch_up_later()
             return
+        except Exception:
+            log.exception("the log could not be read; again in a moment")
+            self._catch_up_later()
+            return
         self.head = before
         if records:
-            for listener in self._listeners:
-                listener(records)
+            tell(self._listeners, records)
         for position, future in self._awaited:
             if position <= before and not future.done():
                 future.set_result(None)
@@ -274,6 +286,10 @@ class Log:
         except Refused:
             self._catch_up_later()
             return
+        except Exception:
+            log.exception("the log could not be read; again in a moment")
+            self._catch_up_later()
+            return
         if found:
             self._publish(found)
             self._catch_up()
@@ -283,8 +299,7 @@ class Log:
         self._loop.call_later(CATCH_UP_SECONDS, self._catch_up)
 
     def _mourn(self, append: Append, error: Exception) -> None:
-        for mourner in self._mourners:
-            mourner(append, error)
+        tell(self._mourners, append, error)
 
 
 def unavailable(message: str) -> Refused:

@@ -135,10 +135,11 @@ class Relay:
             tries += 1
             try:
                 await self._send(job_uuid, task_uuid, tries >= TRIES)
+                return
             except Refused as refused:  # its host is not connected in full yet; or the store is away
                 log.info("job %s: %s", job_uuid, refused.message)
-                await self._cloud.clock.sleep(RETRY_SECONDS)
-                continue
             except Exception:
                 log.exception("the task of job %s could not be sent", job_uuid)
-            return
+                if tries >= TRIES:
+                    return  # the step's time ends it
+            await self._cloud.clock.sleep(RETRY_SECONDS)

@@ -17,6 +17,7 @@ from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.intent import intend
 from zcloud.kernel.job import Job, JobState, StepState
+from zcloud.kernel.keep import keep
 from zcloud.kernel.leases import partition_of
 from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, giving_up, intended, not_sent, refusal_of, step_of
 from zcloud.kernel.pending import Pending
@@ -289,9 +290,14 @@ class Runner:
             raise
         except Exception:
             log.exception("job %s could not go on", job_uuid)
-            await self.cloud.decide(await self._context(job_uuid), giving_up(job_uuid), fenced=job_uuid)
+            await keep(lambda: self._give_up(job_uuid), f"job-{job_uuid}", RETRY_SECONDS, self.cloud.clock.sleep)
         finally:
             self._wake.pop(job_uuid, None)
+
+    async def _give_up(self, job_uuid: str) -> None:
+        """A job that nobody drives any more must say so; whoever owns it then looks at it himself."""
+        if self.cloud.leases.owns(job_uuid):
+            await self.cloud.decide(await self._context(job_uuid), giving_up(job_uuid), fenced=job_uuid)
 
     async def _turn(self, job_uuid: str, wake: asyncio.Event) -> bool:
         """Do what is to be done next; False when nothing is, for now."""

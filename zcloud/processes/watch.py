@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.operations.settings import known
 from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 
@@ -35,6 +36,7 @@ class Watch:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self._changed = asyncio.Event()
+        self._begun = False
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -47,7 +49,7 @@ class Watch:
     def start(self) -> None:
         """Begin, then look again and again."""
         self.cloud.log.listen(self._on_committed)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+        self._task = keeper(self._run, self.name)
 
     async def close(self) -> None:
         """No more."""
@@ -65,8 +67,9 @@ class Watch:
             self._changed.set()
 
     async def _run(self) -> None:
-        await self._turn(self.begin)
         while True:
+            # A store that is away when the node starts is no reason never to begin.
+            self._begun = self._begun or await self._turn(self.begin)
             await self._pause()
             await self._turn(self.look)
 
@@ -85,12 +88,14 @@ class Watch:
                 sleeping.cancel()
                 changed.cancel()
 
-    async def _turn(self, work: Callable[[], Awaitable[None]]) -> None:
-        if self.cloud.leases.owns(self.name):
-            await self._try(work)
+    async def _turn(self, work: Callable[[], Awaitable[None]]) -> bool:
+        return not self.cloud.leases.owns(self.name) or await self._try(work)
 
-    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it went well."""
         try:
             await work()
         except Exception:
             log.exception("%s: it is tried again at the next interval", self.name)
+            return False
+        return True

@@ -30,6 +30,9 @@ class Heard(Link):
     def write(self, data: bytes) -> None:
         self.sent += data
 
+    def is_closing(self) -> bool:
+        return False
+
 
 @given(frames, st.integers(1, 40))
 def test_frames_arrive_whole_and_in_order_however_they_are_cut(said: list[tuple[int, int, bytes]], size: int) -> None:

@@ -137,8 +137,7 @@ class Calls(Link):
             call.status = code.value[0]
         finally:
             self._forget(number)
-            if not self.transport.is_closing():
-                self.send(number, frames.END, call.end(data))
+            self.send(number, frames.END, call.end(data))
 
     def _forget(self, number: int) -> None:
         self._tasks.pop(number, None)

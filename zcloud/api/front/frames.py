@@ -61,8 +61,12 @@ class Link(asyncio.Protocol):
         raise NotImplementedError
 
     def send(self, number: int, kind: int, body: bytes = b"") -> None:
-        """Send a frame; what is sent in one turn of the loop goes together."""
-        self.transport.write(HEAD.pack(len(body), number, kind) + body)
+        """Send a frame; what is sent in one turn of the loop goes together. Nothing, when the other end is gone.
+
+        That is heard of in connection_lost(); writing to what is closed is another error in each event loop.
+        """
+        if not self.transport.is_closing():
+            self.transport.write(HEAD.pack(len(body), number, kind) + body)
 
 
 def opening(method: int, peer: str, metadata: Iterable[tuple[str, str | bytes]], data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,12 +20,13 @@ from zcloud.api.front.credentials import Certificate
 from zcloud.api.rpcs import of_the_api
 from zcloud.api.server import NoDoor
 from zcloud.api.tls import TlsDoor
+from zcloud.kernel.children import END_SECONDS, ended, kill
+from zcloud.kernel.keep import keeper
 
 log = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0
 # How often it is looked whether there is a new certificate.
 CERTIFICATE_SECONDS = 5.0
-END_SECONDS = 5.0
 # How often, and with what pauses, an address that is taken is asked for again.
 AFTER_OTHERS, AFTER_OTHERS_SECONDS = 20, 0.1
 
@@ -64,11 +66,11 @@ class Front:
         if certificate is not None:
             self.calls.send(0, frames.CERTIFICATE, certificate)
         self.calls.send(0, frames.LISTEN, address.encode())
-        ended = asyncio.ensure_future(self.gone.wait())
-        await asyncio.wait({self.serves, ended}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
+        over = asyncio.ensure_future(self.gone.wait())
+        await asyncio.wait({self.serves, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
         if not self.serves.done():
-            raise NoDoor(f"the process that is to listen at {address} ended with {await self.process.wait()}")
+            raise NoDoor(f"the process that is to listen at {address} ended with {await ended(self.process)}")
         if self.serves.exception() is not None:
             self.calls.transport.close()
         return self.serves.result()
@@ -79,11 +81,13 @@ class Front:
             return
         if not self.gone.is_set():
             self.calls.send(0, frames.DRAIN)
-        try:
-            await asyncio.wait_for(self.process.wait(), grace + END_SECONDS)
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
+        await ended(self.process, grace + END_SECONDS)
+
+    def give_up(self) -> None:
+        """It could not be started, and another one takes its place."""
+        if self.process is not None:
+            kill(self.process)
+        self.gone.set()
 
 
 class Fronts:
@@ -115,26 +119,26 @@ class Fronts:
         if tls is not None:
             self._certificate = _packed(tls)
         port, *_ = await asyncio.gather(*(front.listen(address, self._certificate) for front in self._fronts))
-        create = asyncio.get_running_loop().create_task
-        self._keepers = [create(self._keep(n, address), name=f"front-{n}") for n in range(self._count)]
+        self._keepers = [keeper(partial(self._keep, n, address), f"front-{n}") for n in range(self._count)]
         if tls is not None:
-            self._keepers.append(create(self._renew(tls), name="front-certificates"))
+            self._keepers.append(keeper(partial(self._renew, tls), "front-certificates"))
         return port
 
     async def _keep(self, number: int, address: str) -> None:
         while True:
             front = self._fronts[number]
             await front.gone.wait()
-            status = await front.process.wait() if front.process is not None else "no start"
+            # One that hangs would go on taking connections that nobody serves.
+            status = await ended(front.process) if front.process is not None else "no start"
             log.error("the process that listens at %s ended with %s; starting it again", address, status)
             await asyncio.sleep(AGAIN_SECONDS)
             again = self._fronts[number] = Front(self.answers)
             try:
                 await again.begin()
                 await again.listen(address, self._certificate)
-            except OSError as error:  # no door; or no process or file is to be had just now
-                log.error("%s", error)
-                again.gone.set()
+            except Exception as error:  # no door; no process or file is to be had just now; or whatever it is
+                log.error("%s", error, exc_info=not isinstance(error, OSError))
+                again.give_up()
 
     async def _renew(self, tls: TlsDoor) -> None:
         while True:
@@ -147,8 +151,8 @@ class Fronts:
 
     async def stop(self, grace: float = 2.0) -> None:
         """Answer what is being answered, then close."""
-        for keeper in self._keepers:
-            keeper.cancel()
+        for task in self._keepers:
+            task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*(front.end(grace) for front in self._fronts))
         with self._holder:

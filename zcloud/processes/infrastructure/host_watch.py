@@ -11,6 +11,7 @@ from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import JobQueue
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -23,6 +24,8 @@ GRACE_SECONDS = 30.0
 # And thousands of them need longer: as long as some still come, so often and for so long the others are waited for.
 STORM_STEP_SECONDS, STORM_STEPS = 5.0, 24
 RETRY_SECONDS = 2.0
+# That a host is lost must not be lost by a fault that passes; what makes no sense must not hold up what comes next.
+TRIES = 5
 # Between a connect that failed and the next, as long as the agent is well.
 RECONNECT_SECONDS = 30.0
 # With these the connect of a host has come to an end, or what was under way is known to be over.
@@ -114,7 +117,7 @@ class HostWatch:
 
     def sweep(self) -> None:
         """A node has come or gone: hosts whose agents do not come back within the grace are Disconnected."""
-        task = asyncio.get_running_loop().create_task(self._sweep(), name="host-watch")
+        task = keeper(self._sweep, "host-watch", RETRY_SECONDS)
         self._sweeps.add(task)
         task.add_done_callback(self._sweeps.discard)
 
@@ -158,7 +161,7 @@ class HostWatch:
             if isinstance(status, HostStatus) and status.status is Status.DISCONNECTED:
                 self.opened(host_uuid)
 
-        task = asyncio.get_running_loop().create_task(retry(), name=f"reconnect-{host_uuid}")
+        task = keeper(retry, f"reconnect-{host_uuid}", RETRY_SECONDS)
         self._retries.add(task)
         task.add_done_callback(self._retries.discard)
 
@@ -168,16 +171,17 @@ class HostWatch:
         async def run() -> None:
             if before is not None:
                 await asyncio.wait({before})
-            while True:
+            tries = 0
+            while tries < TRIES:
                 try:
                     await work()
                     return
                 except Refused as refused:
                     log.warning("host %s: %s", host_uuid, refused.message)
-                    await self.cloud.clock.sleep(RETRY_SECONDS)
                 except Exception:
+                    tries += 1
                     log.exception("host %s: what its agent said could not be taken", host_uuid)
-                    return
+                await self.cloud.clock.sleep(RETRY_SECONDS)
 
         task = asyncio.get_running_loop().create_task(run(), name=f"host-{host_uuid}")
         self._lanes[host_uuid] = task

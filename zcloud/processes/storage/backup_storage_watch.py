@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus
@@ -35,7 +36,7 @@ class BackupStorageWatch(Watch, name="backup_storage_watch", interval=(CATEGORY,
     async def begin(self) -> None:
         """Whether a storage is still there is not known until it was connected anew."""
         for uuid in await self.cloud.ports["views"].where("backup_storage"):
-            await self._reconnect(uuid, "the management node has started")
+            await self._try(partial(self._reconnect, uuid, "the management node has started"))
 
     async def look(self) -> None:
         """Ping all, so many at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 from zcloud.domain.operations.global_config import current
 from zcloud.domain.operations.scheduler import Scheduler
@@ -15,6 +16,7 @@ from zcloud.kernel import failpoint
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import keeper
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.processes.operations.scheduling.due import Due
@@ -45,15 +47,16 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
         self.due = Due()
         self.running = Running(cloud)
         self._wake = asyncio.Event()
+        self._loaded = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._fates: asyncio.Queue[str] = asyncio.Queue()
 
     def start(self) -> None:
         self.cloud.log.listen(self._hear)
-        self.cloud.leases.listen(lambda gained, _: self._spawn(self.running.resume()) if gained else None)
+        self.cloud.leases.listen(lambda gained, _: self._spawn(self.running.resume, "resume") if gained else None)
         super().start()
-        self._spawn(self._fire_for_ever())
-        self._spawn(self._follow_for_ever())
+        self._spawn(self._fire_for_ever, "fire")
+        self._spawn(self._follow_for_ever, "follow")
 
     async def close(self) -> None:
         tasks = list(self._tasks)
@@ -63,8 +66,8 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
         await self.running.close()
         await super().close()
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        task = keeper(work, f"{self.name}-{name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -82,12 +85,14 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
         for row in await self.cloud.ports["views"].rows("scheduler", "uuid", "due_date"):
             if row["due_date"] and row["uuid"] not in self.due:
                 self.due.put(row["uuid"], row["due_date"])
-        await self.running.resume()
+        self._loaded = True
+        await self._try(self.running.resume)
 
     # -- firing
 
     async def _fire_for_ever(self) -> None:
-        await self._try(self._load)
+        if not self._loaded:
+            await self._load()
         while True:
             now = self.cloud.now()
             self.running.wake(now)
@@ -125,14 +130,14 @@ class SchedulerWatch(Watch, name="scheduler", interval=("scheduler", "history.sw
         if not self.cloud.leases.owns(uuid):
             self.due.put(uuid, again)  # until whose it is has fired it
             return
-        scheduler = await self.cloud.load(uuid)
-        if not isinstance(scheduler, Scheduler) or not scheduler.exists:
-            return
 
         async def body(unit: Unit) -> None:
             await fire(unit, await unit.get(Scheduler, uuid), self.cloud.now())
 
         try:
+            scheduler = await self.cloud.load(uuid)
+            if not isinstance(scheduler, Scheduler) or not scheduler.exists:
+                return
             failpoint.hit("scheduler.fire.before")
             await self.cloud.decide(context_of(scheduler.account_uuid, uuid, reason="its time has come"), body)
             failpoint.hit("scheduler.fire.after")
