@@ -33,6 +33,7 @@ STATES = {
     libvirt.VIR_DOMAIN_CRASHED: "Crashed",
 }
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 2, 3
+EVENTS_AGAIN_SECONDS = 1.0
 # A call to a guest whose agent hangs holds a thread for up to a minute.
 THREADS = 16
 
@@ -51,7 +52,11 @@ def _run_event_loop() -> None:
 
         def turn() -> None:
             while True:
-                libvirt.virEventRunDefaultImpl()
+                try:
+                    libvirt.virEventRunDefaultImpl()
+                except Exception:  # without this thread no connection would ever be found dead
+                    log.exception("libvirt's event loop goes on in a moment")
+                    time.sleep(EVENTS_AGAIN_SECONDS)
 
         _loop = threading.Thread(target=turn, name="libvirt events", daemon=True)
         _loop.start()
@@ -193,7 +198,10 @@ class Hypervisor:
                 # The keeper must not die: the host would look well for ever.
                 log.exception("the connection to libvirt at %s is made again", self.uri)
                 self._error = f"libvirt at {self.uri}: {error}"
-            self._disconnect()
+            try:
+                self._disconnect()
+            except Exception:
+                log.exception("the connection to libvirt at %s is dropped as it is", self.uri)
             self._closed.wait(min(0.5, self._ping_seconds))
 
     def _connect(self) -> None:

@@ -94,7 +94,7 @@ class Session:
         pump = asyncio.create_task(self._pump_changes()) if self._changes is not None else None
         try:
             while True:
-                reason = await self._connect_once()
+                reason = await self._tried()
                 if self._renewal is not None and (ended := self._renewal.ended()):
                     reason = f"{reason}; {ended}"
                 delay = backoff(self._attempt, self._chance, self._last)
@@ -105,6 +105,19 @@ class Session:
         finally:
             if pump is not None:
                 pump.cancel()
+
+    async def _tried(self) -> str:
+        """Whatever breaks an attempt, there is another: an agent that gave up would be a host that is lost."""
+        try:
+            return await self._connect_once()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return "the stream was cancelled"  # by gRPC, and nobody here wanted it
+        except Exception as error:
+            log.exception("host %s: the session could not be begun", self._host_uuid)
+            return repr(error)
 
     async def _connect_once(self) -> str:
         """One stream from dialling to loss; why it was lost."""
@@ -259,6 +272,9 @@ class Session:
         assert self._changes is not None
         while True:
             change = await self._changes.get()
-            change.complete = False
-            self._meanwhile.append(change)
-            self._outbox.put(ConnectRequest(inventory=change))
+            try:
+                change.complete = False
+                self._meanwhile.append(change)
+                self._outbox.put(ConnectRequest(inventory=change))
+            except Exception:
+                log.exception("host %s: a change is told with the next look at all there is", self._host_uuid)
