@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix generate install clean faults nested bench bench-quick lock release-api
+.PHONY: help run test lint fix generate install clean faults nested patroni bench bench-quick lock release-api
 
 RELEASED := proto/released.binpb
 BIN := .venv/bin
@@ -47,6 +47,9 @@ faults: install ## kills, repeats, bad weather (SEEDS=100000 COMMANDS=1000000 FU
 
 nested: install ## a host with a kernel of its own under QEMU, on a real NFS server (debootstrap, minutes)
 	@$(BIN)/python -m pytest --timeout=3600 tests/nested/kernel_nfs.py $(ARGS)
+
+patroni: install ## failovers of two PostgreSQL under Patroni (apt-get install patroni etcd-server, or pip), under load
+	@$(BIN)/python -m pytest -s tests/patroni/failover.py $(ARGS)
 
 bench: install ## measurements, each against a limit of the same run, into var/bench.json (ARGS: names)
 	@$(BIN)/python -m bench $(ARGS)

@@ -12,7 +12,7 @@ from tests.nested.machine import running_machine
 
 # The machine's disk has an address in it.
 SUBNET = "10.199.9"
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.real
 
 
 def test_a_kernels_client_and_a_users_share_a_storage(tmp_path: Path) -> None:

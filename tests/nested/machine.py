@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,9 @@ class NestedMachine:
             assert time.monotonic() < end, (self._folder / "nested.serial").read_text(errors="replace")[-2000:]
             time.sleep(1)
         self.ssh("ip link set eth1 up")
+        # An agent's start has a deadline. The first time that these are imported here takes minutes: there is no
+        # bytecode of them on the disk.
+        self.ssh(f"{sys.executable} -c 'import cryptography.x509, google.protobuf.json_format, grpc.aio, libvirt'")
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ class PostgresCluster:
         # Not below pytest's directories: only who runs the tests may enter those.
         self._directory = Path(tempfile.mkdtemp(prefix="zcloud-pg-", dir="/tmp"))
         self._data = self._directory / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._databases = 0
         if os.getuid() == 0:
             user = pwd.getpwnam(USER)
@@ -138,7 +138,8 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -38,7 +38,6 @@ class Account:
         self._recorder = PostgresRecorder(nodes.store)
 
     def close(self) -> None:
-        self.owners.close()
         self._recorder.close()
 
     async def read(self) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from tests.faults.cluster.child import NOTES
 from tests.faults.cluster.nodes import Nodes
 
 # An epoch grows under the lock of the head: what lies after that position was written under it.
 _WATCH = (
-    "SET search_path TO zcloud",
     "BEGIN",
     # As nodes do that take leases: first these, then the head; the other way round each would wait for the other.
     "LOCK TABLE leases IN SHARE ROW EXCLUSIVE MODE",
@@ -36,21 +37,25 @@ class Owners:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._connection = psycopg.connect(nodes.store, autocommit=True)
-        for statement in _WATCH:
-            self._connection.execute(statement.encode())
-        row = self._connection.execute("SELECT position FROM head").fetchone()
+        with self._connected() as connection:
+            for statement in _WATCH:
+                connection.execute(statement.encode())
+            row = connection.execute("SELECT position FROM head").fetchone()
         assert row is not None
         self._begin = row[0]
 
-    def close(self) -> None:
-        self._connection.close()
+    def _connected(self) -> psycopg.Connection[Any]:
+        """With the server that writes now."""
+        address = make_conninfo(self._nodes.store, options="-c search_path=zcloud")
+        return psycopg.connect(address, autocommit=True, target_session_attrs="read-write")
 
     def violations(self) -> Iterator[str]:
         """I5: what is decided about shared work is written by whoever owns it then, by its newest lease."""
         grants: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
         asked = "SELECT part, position, epoch, name FROM test_owners ORDER BY id"
-        for part, *grant in self._connection.execute(asked).fetchall():
+        with self._connected() as connection:
+            found = connection.execute(asked).fetchall()
+        for part, *grant in found:
             grants[part].append((grant[0], grant[1], grant[2]))
         for name in self._nodes.names:
             for line in (self._nodes.base / name / NOTES).read_text().splitlines():

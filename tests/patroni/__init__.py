@@ -1,0 +1,1 @@
+"""Nodes on two PostgreSQL servers that Patroni sees to: `make patroni`, not `make test`."""
