@@ -17,7 +17,7 @@ def test_grpc_does_not_begin_anew_in_a_fork() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.enable_http_proxy", 0),)) as channel:
-        grpc.channel_ready_future(channel).result(timeout=30)
+        grpc.channel_ready_future(channel).result(timeout=60)
         child = os.fork()
         if child == 0:
             os._exit(len(os.listdir("/proc/self/task")))

@@ -18,7 +18,7 @@ SAMPLE = 4
 def answer(channel: grpc.Channel, token: str, rpc: Rpc, data: bytes) -> tuple[str, set[str]]:
     """How a previewed call ends, and what its trailers are called."""
     metadata = (("authorization", f"Bearer {token}"), ("zcloud-validate-only", "true"))
-    call = channel.unary_unary(rpc.path).future(data, metadata=metadata, timeout=30)
+    call = channel.unary_unary(rpc.path).future(data, metadata=metadata, timeout=60)
     return call.code().name, {key for key, _ in call.trailing_metadata()}
 
 

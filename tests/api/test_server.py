@@ -26,10 +26,10 @@ def test_health(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.address, options=CHANNEL) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "zcloud.v1.ZoneService"):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as refused:
-            stub.Check(health_pb2.HealthCheckRequest(service="zcloud.v1.None"), timeout=10)
+            stub.Check(health_pb2.HealthCheckRequest(service="zcloud.v1.None"), timeout=60)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -45,7 +45,7 @@ def test_reflection(server: ServerProcess, version: str) -> None:
             reflection_pb2.ServerReflectionRequest(list_services=""),
             reflection_pb2.ServerReflectionRequest(file_containing_symbol="zcloud.v1.ZoneService"),
         ]
-        listed, file = list(ask(iter(requests), timeout=10))
+        listed, file = list(ask(iter(requests), timeout=60))
         names = {service.name for service in listed.list_services_response.service}
         ours = {rpc.service for rpc in rpcs().values() if rpc.access != o.ACCESS_AGENT}
         assert ours <= names
@@ -122,7 +122,7 @@ def test_what_does_not_exist_is_unimplemented(server: ServerProcess) -> None:
             "/zcloud.v1.AgentService/Enroll",
         ):
             with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(path)(b"", timeout=10)
+                channel.unary_unary(path)(b"", timeout=60)
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

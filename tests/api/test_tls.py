@@ -56,7 +56,7 @@ async def shown(port: int, authority: Authority, pair: tuple[bytes, bytes] | Non
     credentials = grpc.ssl_channel_credentials(authority.pem, key, chain)
     own = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=own) as channel:
-        call = channel.unary_unary("/x/Shown")(b"", timeout=20)
+        call = channel.unary_unary("/x/Shown")(b"", timeout=60)
         try:
             return (await call).decode()
         except grpc.aio.AioRpcError as error:
@@ -247,7 +247,7 @@ def test_a_server_with_a_certificate_of_its_own(
         assert "its certificate is of no authority that is trusted here" in capsys.readouterr().err
         with grpc.secure_channel(server.address, grpc.ssl_channel_credentials(ca.read_bytes())) as channel:
             asked = health_pb2.HealthCheckRequest(service="zcloud.v1.ZoneService").SerializeToString()
-            answer = channel.unary_unary(HEALTH)(asked, timeout=20)
+            answer = channel.unary_unary(HEALTH)(asked, timeout=60)
         assert health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
         body = json.dumps({"account_name": "admin", "password": server.admin_password})
         url = f"https://{server.address}/zcloud.v1.SessionService/LogInByAccount"

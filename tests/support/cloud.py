@@ -249,10 +249,10 @@ class ServerProcess:
         if self._process.poll() is None:
             self._process.send_signal(number)
         try:
-            return self._process.wait(30)
+            return self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait(30)
+            return self._process.wait(60)
 
 
 @contextlib.contextmanager
@@ -381,7 +381,7 @@ async def simulated_hosts(api: Api, *hosts: SimulatedHost) -> AsyncIterator[Flee
             await fleet.stop()
 
 
-async def until(condition: Any, seconds: float = 30.0) -> Any:
+async def until(condition: Any, seconds: float = 60.0) -> Any:
     """Ask an async function again and again until what it gives is true; gives that."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):  # noqa: ASYNC110 - what it asks has no event to wait for

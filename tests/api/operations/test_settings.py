@@ -112,7 +112,7 @@ def test_the_nearest_value_wins(tmp_path: Path) -> None:
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - what it asks has no event to wait for
             await asyncio.sleep(0.02)
 

@@ -26,7 +26,7 @@ async def take(api: Api, count: int, **wanted: Any) -> list[Any]:
     """The first so many events of a stream."""
     found: list[Any] = []
     stream = api.stream("WatchEvents", **wanted)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < count:
             answer = await anext(stream)
             if answer.HasField("event"):
@@ -192,7 +192,7 @@ def test_many_watchers_and_those_who_leave(tmp_path: Path) -> None:
         found = await asyncio.gather(*staying)
         assert all([e.position for e in events] == [e.position for e in found[0]] for events in found)
         await asyncio.gather(*leaving, return_exceptions=True)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while api.node.growth._watchers:  # noqa: ASYNC110 - who leaves tells nobody
                 await asyncio.sleep(0.02)
 

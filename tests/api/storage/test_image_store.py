@@ -72,7 +72,7 @@ def packs(directory: Path) -> int:
 def get(store: Any, path: str, **headers: str) -> tuple[int, bytes]:
     parts = urllib.parse.urlsplit(f"https://127.0.0.1:{store.server_port}")
     connection = http.client.HTTPSConnection(
-        str(parts.hostname), parts.port, context=trusting(store.certificate), timeout=10
+        str(parts.hostname), parts.port, context=trusting(store.certificate), timeout=60
     )
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
