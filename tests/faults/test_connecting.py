@@ -90,6 +90,7 @@ async def _late(base: Run) -> None:
     run = Run(base, seed=7)
     for host in run.hosts.values():
         host.pace = Slow()
+    run.prompt = False
     await run.start()
     assert await run.quiet()
     fold = run.lake.fold

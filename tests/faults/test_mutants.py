@@ -10,7 +10,7 @@ import pytest
 from tests.faults.harness.boundary import live
 from tests.faults.harness.explore import explore
 from tests.faults.harness.grounds import ground
-from tests.faults.harness.mutants import BOUNDARY, NO_PROBE, OWNERS, STORM, mutated
+from tests.faults.harness.mutants import BOUNDARY, LOSES_REPORTS, NO_PROBE, OWNERS, STORM, mutated
 from tests.faults.harness.scenarios import BY_NAME
 from tests.faults.harness.storm import storm
 from tests.faults.harness.takeover import takeover
@@ -40,8 +40,9 @@ def test_found_at_a_boundary(mutant: str) -> None:
     assert wrong
 
 
-def test_nothing_is_wrong_in_the_same_weather_without_mistakes() -> None:
-    assert [run for seed in range(10) if (run := storm(seed, LATE)).wrong] == []
+@pytest.mark.parametrize("late", [LATE, 0.0])
+def test_nothing_is_wrong_in_the_same_weather_without_mistakes(late: float) -> None:
+    assert [run for seed in range(10) if (run := storm(seed, late)).wrong] == []
 
 
 @pytest.mark.parametrize("mutant", STORM)
@@ -57,6 +58,14 @@ def test_found_when_an_agent_dies() -> None:
     ground(scenario.ground)
     with mutated(NO_PROBE):
         assert live(scenario, dies_at="task.after_effect").wrong
+
+
+def test_found_where_a_step_waits_in_vain() -> None:
+    """A node that loses a report now and then."""
+    for name in ("attached", "running", "stopped"):
+        ground(name)
+    with mutated(LOSES_REPORTS):
+        assert any(w.endswith("TIMEOUT") for seed in range(ENOUGH_SEEDS) for w in storm(seed, 0.0).wrong)
 
 
 def test_nobody_writes_what_is_anothers_by_then(postgres: PostgresCluster) -> None:

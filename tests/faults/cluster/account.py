@@ -32,6 +32,7 @@ class Account:
         self.hosts = {host.host_uuid: host for host in nodes.ground.hosts}
         self.servers = Servers(files={"/zcloud/bs/i": 1})
         self.wrong: list[str] = []
+        self.prompt = True
         # Request id -> the call that it was of.
         self.requests: dict[str, str] = {}
         self.owners = Owners(nodes)

@@ -41,7 +41,7 @@ def violations(run: Run, *, calm: bool = True, lossy: bool = False) -> list[str]
     calm: hosts have said what they have. lossy: something was removed and said to be there still.
     """
     fold = run.lake.fold
-    found = [*_jobs(run), *_effects(run), *_books(fold), *_fences(run)]
+    found = [*_jobs(run), *_effects(run), *_books(fold), *_fences(run), *_in_time(run)]
     if not _same(replayed(run), fold):
         found.append("I7: the log folded from nothing is another cloud")
     if calm:
@@ -199,6 +199,21 @@ def _caches(fold: Fold) -> list[str]:
         for uuid, count in entries.items()
         if count != stand[uuid]
     ]
+    return found
+
+
+def _in_time(run: Run) -> list[str]:
+    """I6: where hosts answer quickly and no message is held up for long, no step waits for a report in vain."""
+    if not run.prompt:
+        return []
+    found = []
+    for record in run.lake.records[run.began :]:
+        if record.topic in ("job.StepFailed", "job.StepSkipped", "job.PassedOver", "job.GotStuck"):
+            event = msgspec.json.decode(record.state)
+            reason = event.get("reason", "")
+            if reason == "TIMEOUT" or reason.startswith("passed over (TIMEOUT)"):
+                job = run.job(record.resource_uuid)
+                found.append(f"I6: {job.name} waited in vain for step {job.steps[event['index']].name}: TIMEOUT")
     return found
 
 

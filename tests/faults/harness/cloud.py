@@ -128,6 +128,8 @@ class Run:
         self.gate: Callable[[str], bool] = lambda _moment: False
         self.node: FaultNode | None = None
         self.restarts = True
+        # Hosts answer long before any step's time is over, and no message is held up for that long.
+        self.prompt = True
         self.dies_at = ""
         self.deaths = 0
         self.names: dict[str, Any] = dict(base.names) if base else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from agents.runtime.journal import Entry, Journal
 from agents.runtime.outcome import arguments
 from projections.projector import Projector
 from tests.faults.harness.lake import Lake
+from zcloud.api.agent_sessions import AgentSessions
 from zcloud.domain.compute import machine
 from zcloud.domain.network import addresses
 from zcloud.kernel.job import Job, JobQueue
@@ -89,6 +91,15 @@ def _one_too_far(self: Job.UndoBegun, aggregate: Any) -> None:
 _undo_begun = Job.UndoBegun.apply
 
 
+_sessions_take = AgentSessions.take
+_reports = itertools.count(1)
+
+
+async def _one_is_lost(self: AgentSessions, report: Any, source: str) -> bool:
+    """The agent is told that it was recorded, and tells nobody any more."""
+    return True if next(_reports) % 5 == 0 else await _sessions_take(self, report, source)
+
+
 async def _nothing_pending(self: Runner) -> None:
     self.cloud.log.listen(self._on_committed)
 
@@ -162,6 +173,7 @@ OWNERS: dict[str, Callable[[], Patch]] = {
     "a lease without epoch": patched(SharedLeases, "fence", _no_epoch),
     "a log that asks for no epoch": patched(postgres, "_fences", lambda _batch: []),
 }
+LOSES_REPORTS = patched(AgentSessions, "take", _one_is_lost)
 NO_PROBE = patched(outcome, "_effect", _no_probe)
 LATE_ROWS = patched(Projector, "advance", _late_rows)
 
@@ -173,4 +185,15 @@ def mutated(patch: Callable[[], Patch]) -> Iterator[None]:
         yield
 
 
-__all__ = ["BOUNDARY", "LATE_ROWS", "NO_PROBE", "OWNERS", "STORM", "Patch", "forgetful", "mutated", "patched"]
+__all__ = [
+    "BOUNDARY",
+    "LATE_ROWS",
+    "LOSES_REPORTS",
+    "NO_PROBE",
+    "OWNERS",
+    "STORM",
+    "Patch",
+    "forgetful",
+    "mutated",
+    "patched",
+]

@@ -50,6 +50,8 @@ async def _live(seed: int, log: Log, base: Run, chance: random.Random, late: flo
     run.began = len(run.lake.records)
     begun = len(run.lake.records)
     _gather_clouds(run, chance, weather, log, late)
+    # Where messages are lost for long a step may well wait in vain.
+    run.prompt = late == 0.0
     asked: list[asyncio.Task[Any]] = []
     for number in range(chance.randint(4, 8)):
         asked.append(asyncio.ensure_future(_ask(run, random.Random(f"{seed}/{number}"), number, log)))
