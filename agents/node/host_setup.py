@@ -24,6 +24,9 @@ from agents.storage.helper import HelperError, emit
 
 MODULE = "agents.kvm.main"
 SYSTEMD = "/run/systemd/system"
+# Where agents mount exports.
+MOUNTS = "/var/lib/zcloud/nfs"
+UNMOUNT_SECONDS = 30.0
 STOP_SECONDS = 10.0
 ALIVE_SECONDS = 1.0
 AGENT_PYTHON = (3, 11)
@@ -106,9 +109,28 @@ def remove(request: dict[str, Any]) -> dict[str, Any]:
         if os.path.isdir(SYSTEMD):
             _run(["systemctl", "daemon-reload"], "systemd did not read its units again")
     _remove(places.directory)
-    with contextlib.suppress(OSError):
+    try:
         os.rmdir(os.path.dirname(places.directory))
+    except OSError:
+        return {}  # another agent of this machine may need what is mounted
+    unmount(MOUNTS)
     return {}
+
+
+def unmount(directory: str) -> None:
+    """What agents have mounted below it; what is in use, or hangs, stays."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+        places = [line.split(" ")[1] for line in file]
+    for place in reversed(places):
+        if place.startswith(directory + "/"):
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                argv = ["umount", "--", place]
+                environment = {**os.environ, "PATH": SEARCH}
+                quiet = subprocess.DEVNULL
+                subprocess.run(
+                    argv, check=True, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, timeout=UNMOUNT_SECONDS
+                )
+                os.rmdir(place)
 
 
 OPERATIONS = {"check": check, "deploy": deploy, "status": status, "remove": remove}

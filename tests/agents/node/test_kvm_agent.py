@@ -24,6 +24,7 @@ from agents.node.private_sshd import PrivateSshd
 from agents.storage.helper import HelperError
 from tests.support.sshd import free_port, target_of
 from tests.support.tasks import failure, new_work, probe, run
+from zcloud.domain.storage.nfs_primary_storage import MOUNTS
 from zcloud.v1.host_task_pb2 import DeployKvmAgentTask, RemoveKvmAgentTask
 
 HOST = "b" * 32
@@ -134,6 +135,24 @@ def test_an_agent_is_installed_replaced_and_removed(sshd: PrivateSshd, base: Pat
         run(RemoveKvmAgent(str(base)), remove)
         assert agent_pids(places) == []
         assert not base.exists()
+
+
+@pytest.mark.real
+def test_what_agents_have_mounted_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    """PS-07: but for what is in use."""
+    assert host_setup.MOUNTS == MOUNTS
+    free, busy = tmp_path / "nfs" / "free", tmp_path / "nfs" / "busy"
+    with contextlib.ExitStack() as stack:
+        for place in (free, busy):
+            place.mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+            stack.callback(subprocess.run, ["umount", "--lazy", str(place)], stderr=subprocess.DEVNULL)
+        with open(busy / "disk", "w"):
+            host_setup.unmount(str(tmp_path / "nf"))
+            assert free.is_mount()
+            host_setup.unmount(str(tmp_path / "nfs"))
+            assert busy.is_mount()
+            assert not free.exists()
 
 
 @pytest.mark.real

@@ -60,7 +60,7 @@ async def do(number: int, unit: Unit, job: Job) -> Task | None:
     return Task(host.uuid, ReleasePrimaryStorageTask(primary_storage_uuid=storage.uuid, directory=directory))
 
 
-class ReleasePrimaryStorage(Workflow, name="release_primary_storage", version=1, title="unmount primary storage"):
+class ReleasePrimaryStorage(Workflow, name="release_primary_storage", version=1, title="release primary storage"):
     """args: hosts. What one cannot do now it owes."""
 
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
