@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from agents.runtime.children import ended, kill
 from projections.projector import Projector
-from zcloud.kernel.children import ended, kill
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.keep import keeper, tell
 from zcloud.kernel.log import Log

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+from agents.runtime.children import ended
 from agents.runtime.task import TaskError
 
 # They all act at once; one that does not is stuck in the kernel.
@@ -25,9 +26,11 @@ async def run(*argv: str, check: bool = True) -> str:
         raise TaskError("FAILED", f"{argv[0]} is not installed on this host") from None
     try:
         output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+    except asyncio.CancelledError:
+        await ended(process, 0)  # whoever comes next must not meet it at work
+        raise
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        await ended(process, 0)
         raise TaskError("TIMEOUT", f"{' '.join(argv)} did not end in {TIMEOUT_SECONDS:.0f} s") from None
     if check and process.returncode:
         words = errors.decode(errors="replace").strip() or f"exit status {process.returncode}"

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from agents.runtime.children import ended
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.helper import HelperError
 from agents.storage.image_format import Qcow2Header
@@ -122,8 +123,7 @@ async def qemu_img(*argv: str) -> None:
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
+        await ended(process, 0)
         raise
     if process.returncode != 0:
         text = output.decode("utf-8", "replace").strip()

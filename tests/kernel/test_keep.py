@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from agents.runtime.children import ended
 from tests.kernel.toy import Kernel, running
 from zcloud.kernel.adoption import Adoption
-from zcloud.kernel.children import ended
 from zcloud.kernel.keep import keep, tell
 from zcloud.kernel.keep import log as keeping
 from zcloud.kernel.log import unavailable

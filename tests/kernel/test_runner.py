@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.scenes import S, driven, states, until
 from tests.kernel.toy_work import Agent, Works
-from zcloud.kernel import runner
+from zcloud.kernel import outcome, runner
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import JobState, StepState
 from zcloud.kernel.log import unavailable
@@ -190,14 +190,14 @@ def test_a_mistake_that_cannot_be_written_down_yet_is_written_down_later(
     """The store is away just then: a job that nobody drives any more would else be Running for ever."""
     monkeypatch.setattr(runner, "RETRY_SECONDS", 0.0)
     away = [unavailable("the store is away"), OSError("or worse")]
-    give_up = runner.giving_up
+    give_up = outcome.giving_up
 
     def refused(job_uuid: str) -> Any:
         if away:
             raise away.pop()
         return give_up(job_uuid)
 
-    monkeypatch.setattr(runner, "giving_up", refused)
+    monkeypatch.setattr(outcome, "giving_up", refused)
 
     async def body(works: Works, uuid: str) -> None:
         job = await works.submit("toy_buggy", uuid)

@@ -24,7 +24,7 @@ LOG { Default_Log_Level = EVENT; }
 RUN = 'mount --bind "$1/run" /run && mkdir -p /run/rpcbind /run/ganesha && rpcbind -w && ' + (
     'exec ganesha.nfsd -F -f "$1/config" -L "$1/log" -p "$1/pid"'
 )
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from agents.runtime.children import ended, kill
 from projections.call_log import CallLog
 from projections.call_log_import import take_over
 from zcloud.api.call_record import Told, complete
-from zcloud.kernel.children import ended, kill
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.keep import keeper
 from zcloud.kernel.log import unavailable

@@ -15,12 +15,12 @@ import socket
 import sys
 from pathlib import Path
 
+from agents.runtime.children import ended, kill
 from zcloud.api.addresses import hold
 from zcloud.api.server import NoDoor
 from zcloud.api.tls import TOLD
 from zcloud.cli import tls
 from zcloud.cli.errors import CliError
-from zcloud.kernel.children import ended, kill
 
 log = logging.getLogger(__name__)
 DOORS = ("listen", "listen_agents", "listen_enrolment")

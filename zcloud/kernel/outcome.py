@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
 from zcloud.kernel.job import Job, JobQueue, JobState
 from zcloud.kernel.resource import Resource
@@ -89,6 +91,12 @@ def not_sent(job: Job) -> Callable[[Unit], Awaitable[bool]]:
         return True
 
     return conclude
+
+
+async def give_up(cloud: Cloud, context: Callable[[str], Awaitable[Context]], job_uuid: str) -> None:
+    """A job that nobody drives any more must say so; whose it is by then looks at it himself."""
+    if cloud.leases.owns(job_uuid):
+        await cloud.decide(await context(job_uuid), giving_up(job_uuid), fenced=job_uuid)
 
 
 def giving_up(job_uuid: str) -> Callable[[Unit], Awaitable[None]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from zcloud.kernel import failpoint
 from zcloud.kernel.adoption import Adoption
@@ -19,7 +20,7 @@ from zcloud.kernel.intent import intend
 from zcloud.kernel.job import Job, JobState, StepState
 from zcloud.kernel.keep import keep
 from zcloud.kernel.leases import partition_of
-from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, giving_up, intended, not_sent, refusal_of, step_of
+from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, give_up, intended, not_sent, refusal_of, step_of
 from zcloud.kernel.pending import Pending
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
@@ -286,18 +287,12 @@ class Runner:
                 except Refused as refused:  # the store is away, or everybody writes the same: try again
                     log.warning("job %s: %s", job_uuid, refused.message)
                     await self.cloud.clock.sleep(RETRY_SECONDS)
-        except asyncio.CancelledError:
-            raise
         except Exception:
             log.exception("job %s could not go on", job_uuid)
-            await keep(lambda: self._give_up(job_uuid), f"job-{job_uuid}", RETRY_SECONDS, self.cloud.clock.sleep)
+            work = partial(give_up, self.cloud, self._context, job_uuid)
+            await keep(work, f"job-{job_uuid}", RETRY_SECONDS, self.cloud.clock.sleep)
         finally:
             self._wake.pop(job_uuid, None)
-
-    async def _give_up(self, job_uuid: str) -> None:
-        """A job that nobody drives any more must say so; whoever owns it then looks at it himself."""
-        if self.cloud.leases.owns(job_uuid):
-            await self.cloud.decide(await self._context(job_uuid), giving_up(job_uuid), fenced=job_uuid)
 
     async def _turn(self, job_uuid: str, wake: asyncio.Event) -> bool:
         """Do what is to be done next; False when nothing is, for now."""

@@ -170,7 +170,7 @@ def test_a_door_that_nobody_uses_is_shut(tmp_path: Path, monkeypatch: pytest.Mon
     async def body() -> None:
         door = await migration_door.Doors(tmp_path).open("a" * 32, ADDRESS, "c" * 32, "/nowhere")
         assert door.port in migration_door.PORTS
-        await asyncio.wait_for(door.server.wait_closed(), 30)
+        await asyncio.wait_for(door.server.wait_closed(), 60)
         with socket.socket() as client:
             assert client.connect_ex((ADDRESS, door.port)) != 0
 

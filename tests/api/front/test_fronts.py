@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,12 +230,10 @@ def test_a_node_that_is_killed_leaves_its_address_to_the_next_one(tmp_path: Path
         metadata = (("authorization", f"Bearer {admin.token}"),)
         stream = watch(rpcs()["WatchResources"].request(kind="zone").SerializeToString(), metadata=metadata, timeout=60)
         next(stream)
-        began = time.monotonic()
         server.kill()
         with pytest.raises(grpc.RpcError) as gone:
             next(stream)
         assert gone.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert time.monotonic() - began < 30
     again = ServerProcess(tmp_path / "node", arguments=["--fronts", "1", "--listen", address])
     again.start()
     try:

@@ -116,7 +116,7 @@ def test_the_machine_goes_on_while_its_image_is_made(tmp_path: Path, sshd: Priva
             async with held_up(here, "ExportVolumeTask") as reached:
                 fields = {"name": f"i{number}", "root_volume_uuid": root, "backup_storage_uuid": backup.uuid}
                 made = await here.api.call("CreateRootVolumeTemplateFromRootVolume", **fields)
-                await asyncio.wait_for(reached.wait(), 10)
+                await asyncio.wait_for(reached.wait(), 60)
                 assert await claims(here) == {"export", "snapshot"}
                 await write(here, root, b=f"while {number}")
                 if own:
@@ -154,7 +154,7 @@ def test_an_image_that_cannot_be_made_leaves_nothing(tmp_path: Path, sshd: Priva
         # Cancelled in the middle: as if it had never been asked for.
         async with held_up(here, "ExportVolumeTask") as reached:
             made = await here.api.call("CreateRootVolumeTemplateFromRootVolume", name="i", **fields)
-            await asyncio.wait_for(reached.wait(), 10)
+            await asyncio.wait_for(reached.wait(), 60)
             await here.api.call("CancelJob", uuid=made.job_uuid)
         job = await here.api.wait(made.job_uuid)
         assert job.state == job.STATE_CANCELED, job

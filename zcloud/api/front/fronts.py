@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from agents.runtime.children import END_SECONDS, ended, kill
 from zcloud.api.addresses import hold
 from zcloud.api.answers import Answers
 from zcloud.api.front import frames
@@ -20,7 +21,6 @@ from zcloud.api.front.credentials import Certificate
 from zcloud.api.rpcs import of_the_api
 from zcloud.api.server import NoDoor
 from zcloud.api.tls import TlsDoor
-from zcloud.kernel.children import END_SECONDS, ended, kill
 from zcloud.kernel.keep import keeper
 
 log = logging.getLogger(__name__)
