@@ -462,3 +462,16 @@ def test_what_is_in_a_cell_tells_people_first(server: Any, zcloud: Any) -> None:
     event = {"type": "zone.Created", "actor": {"account_uuid": "a" * 32, "account_name": "alice", "source": "10.0.0.9"}}
     server.say("GetHistory", events=[event])
     assert "account_name=alice source=10.0.0.9" in zcloud("GetHistory", "resource_uuid=" + "b" * 32).out
+
+
+def test_a_job_that_is_watched_is_shown_step_by_step(server: Any, zcloud: Any) -> None:
+    running = {"state": 2, "steps": [{"name": "boot", "state": 2}]}
+    failed = {"state": 5, "workflow": "start_vm", "error": "no room", "steps": [{"name": "boot", "state": 4}]}
+    server.answers["WatchJob"] = job_stream(server, running, failed)
+    ran = zcloud("WatchJob", "uuid=" + "c" * 32)
+    assert (ran.status, ran.out) == (1, "job start_vm j1: Failed: no room\n")
+    assert [line.split(" (")[0] for line in ran.err.splitlines()] == ["  boot: running", "  boot: failed"]
+    server.answers["WatchJob"] = job_stream(server, {"state": 4})
+    assert zcloud("WatchJob", "uuid=" + "c" * 32).status == 0
+    lines = zcloud("WatchJob", "uuid=" + "c" * 32, "-o", "json").out.splitlines()
+    assert [json.loads(line)["inventory"]["state"] for line in lines] == ["Succeeded"]

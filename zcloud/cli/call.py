@@ -28,6 +28,8 @@ def run(name: str, argv: list[str]) -> int:
     request = arguments.request_of(rpc, options.words)
     with Client(server.chosen(options)) as client:
         references.resolve(client, rpc, request)
+        if rpc.name == "WatchJob" and options.output == "table":
+            return _watch(client, request)
         if rpc.method.server_streaming:
             for answer in client.stream(rpc, request, options):
                 output.print_item(answer, options.output)
@@ -39,6 +41,13 @@ def run(name: str, argv: list[str]) -> int:
         if there or status == OK or options.output != "table":
             output.print_answer(answer, options.output, request)
         return status
+
+
+def _watch(client: Client, request: Any) -> int:
+    """As a call's own job is followed: a job as a line of a table is for nobody to read."""
+    ended = job.wait(client, request.uuid)
+    print(job.why(ended))
+    return OK if job.state_of(ended) == "Succeeded" else FAILED
 
 
 def _follow(client: Client, rpc: Rpc, answer: Any, options: Options) -> tuple[int, bool]:
