@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from tests.api.populated import Populated
 
 Hints = list[tuple[str, dict[str, Any]]]
@@ -44,7 +46,9 @@ async def _storages(made: Populated, bare: str) -> Hints:
     stores = {"src_backup_storage_uuid": first.uuid, "dst_backup_storage_uuid": second.uuid}
     coming = (await admin.call("QueryImage", filter="name = upload")).inventories[0].uuid
     volume = {"name": "made", "primary_storage_uuid": made.uuids["primary_storage"]}
+    access = {"hostname": "other.invalid", "username": "root", "password": "-"}
     return [
+        ("AddImageStoreBackupStorage", {"name": "other", "url": "/zcloud/other", **access}),
         ("AddNfsPrimaryStorage", {"name": "n", "zone_uuid": nfs.zone_uuid, "url": "203.0.113.9:/exports/other"}),
         ("CopyImageToBackupStorage", {"uuid": image, "backup_storage_uuid": second.uuid}),
         ("CreateDataVolumeFromVolumeTemplate", {"image_uuid": data, **volume}),
@@ -62,6 +66,9 @@ async def _vms(made: Populated) -> Hints:
     loose = await owner.call("CreateDataVolume", name="loose", disk_offering_uuid=made.uuids["disk_offering"])
     iso = (await admin.call("QueryImage", filter="name = disc")).inventories[0].uuid
     stopped = (await owner.call("QueryVmInstance", filter="name = Stop")).inventories[0].uuid
+    paused = (await owner.call("QueryVmInstance", filter="name = Pause")).inventories[0].uuid
+    gone = (await admin.call("QueryVolume", filter="status = Deleted AND type = Data")).inventories[0].uuid
+    root = (await admin.call("QueryImage", filter="name = root")).inventories[0].uuid
     drives = (await owner.call("CreateVmCdRom", vm_instance_uuid=stopped)).inventory.cd_roms
     full = {"vm_instance_uuid": (await admin.call("QueryVmInstance", filter="name = movable")).inventories[0].uuid}
     await admin.done("AttachIsoToVmInstance", iso_uuid=iso, **full)
@@ -70,9 +77,13 @@ async def _vms(made: Populated) -> Hints:
     return [
         ("AttachDataVolumeToVm", {"volume_uuid": loose.inventory.uuid, **running}),
         ("AttachIsoToVmInstance", {"iso_uuid": iso, **running}),
+        ("ChangeResourceOwner", {"resource_uuid": loose.inventory.uuid, "account_uuid": made.stranger_uuid}),
+        ("ChangeVmImage", {"vm_instance_uuid": stopped, "image_uuid": root}),
         ("DeleteVmCdRom", {"vm_instance_uuid": stopped, "cd_rom_uuid": drives[-1].uuid}),
         ("DetachIsoFromVmInstance", {"iso_uuid": iso, **full}),
+        ("ExpungeDataVolume", {"uuid": gone}),
         ("GetAllocationReport", {"image_uuid": image, **size}),
+        ("ResumeVmInstance", {"uuid": paused}),
     ]
 
 
@@ -82,10 +93,13 @@ async def _others(made: Populated) -> Hints:
     jobs = (await made.admin.call("QueryJob", filter="state = Stuck OR state = Running", order_by="state")).inventories
     running, stuck = [{"uuid": job.uuid} for job in jobs]
     anywhere = {"category": "image", "name": "expungeInterval"}
+    span = {"from_time": Timestamp(seconds=1_700_000_000), "to_time": Timestamp(seconds=1_740_000_000)}
     return [
+        ("BackfillScheduler", {"uuid": made.uuids["scheduler"], **span}),
         ("CancelJob", running),
         ("DeleteResourceConfig", setting),
         ("GetResourceConfig", setting),
+        ("GetSchedulerExecutionReport", {"period": "month", **span}),
         ("LogInByAccount", {"account_name": "stranger", "password": "a password of its own"}),
         ("ResetGlobalConfig", anywhere),
         ("RetryJob", stuck),
