@@ -23,6 +23,8 @@ LOAD_SECONDS = 3.0
 # So many more answers show that all goes on.
 MORE_ANSWERS = 10
 SETTLED_SECONDS = 180.0
+# A refusal comes quickly, and a failover takes half a minute: clients must not give up before.
+MOST_TRIES = 20_000
 
 Harm = Callable[[Pair], None]
 
@@ -128,6 +130,7 @@ def test_nothing_that_was_answered_is_lost(forks: str, harms: list[Harm], tmp_pa
 
     async def run(pair: Pair) -> list[str]:
         async with cluster(forks, tmp_path, pair.store, NAMES) as nodes:
+            nodes.tries = MOST_TRIES
             account = Watching(nodes)
             try:
                 for seed, harm in enumerate(harms):

@@ -44,6 +44,8 @@ class Nodes:
         self.store, self.names, self.base = store, names, base
         self.doors: dict[tuple[str, str], str] = {}
         self.agents: list[Doors] = []
+        # So often a call is sent before its client gives up.
+        self.tries = 600
         self.processes = {name: self._process(nursery, name, mutant) for name in names}
         self.ground: Ground = None  # type: ignore[assignment]
         self.effects = Effects()
@@ -101,7 +103,7 @@ class Nodes:
     async def ask(self, chance: random.Random, rpc: str, key: str = "", wait: float = 0.0, **fields: Any) -> Any:
         """Asked again, with the same request id, until it is answered; by whatever node. Raises ApiError."""
         meta = {"zcloud-request": key} if key else {}
-        for _ in range(600):
+        for _ in range(self.tries):
             try:
                 async with asyncio.timeout(ANSWER_SECONDS + wait):
                     return await (await self.at(chance.choice(self.names))).call(rpc, meta, **fields)
