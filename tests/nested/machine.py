@@ -30,7 +30,7 @@ class NestedMachine:
         return Path(f"{DISK}.key").read_text()
 
     def ssh(self, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5"]
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=120"]
         argv = ["ssh", "-i", f"{DISK}.key", *(part for option in options for part in ("-o", option))]
         return subprocess.run([*argv, f"root@{self.address}", command], capture_output=True, text=True, check=check)
 
