@@ -124,7 +124,8 @@ class CacheImage(Simulated[CacheImageTask, CacheImageResult], task=CacheImageTas
         if args.cache_path not in self.world.cache:
             self.world.need_disk(args.actual_size, f"image {args.cache_path}")
             self.world.cache[args.cache_path] = args.actual_size
-        return CacheImageResult(actual_size=self.world.cache[args.cache_path])
+        on_share = bool(args.shared_path) and args.shared_path in self.world.shared_files
+        return CacheImageResult(actual_size=self.world.cache[args.cache_path], on_share=on_share)
 
 
 class DeleteCachedImage(

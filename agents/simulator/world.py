@@ -54,6 +54,8 @@ class World:
     mounts: dict[str, Directory] = field(default_factory=dict)
     # What NFS servers offer, by server and path.
     exports: dict[str, Directory] = field(default_factory=dict)
+    # Of backup storages, that are on a share of the host.
+    shared_files: set[str] = field(default_factory=set)
     # Of the host, on all its networks, and those that do not answer it.
     addresses: tuple[str, ...] = ()
     silent: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""The image cache of a primary storage: fetched by SFTP or HTTPS, whole and checked or not at all (IMG-02)."""
+"""The image cache of a primary storage: by SFTP, HTTPS or on a share, whole and checked or not at all (IMG-02)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from weakref import WeakValueDictionary
 
 from agents.runtime.task import Handler, TaskError, Work
 from agents.storage.helper import HelperError
+from agents.storage.image_share import ShareCopy, on_share
 from agents.storage.imagestore.client import open_image
 from agents.storage.local_storage import storage_error
 from agents.storage.paths import checked_path, regular_file, remove_empty_parent, sync_directory
 from agents.storage.ssh import open_ssh
 from zcloud.v1.image_task_pb2 import CacheImageResult, CacheImageTask, DeleteCachedImageResult, DeleteCachedImageTask
 
+log = logging.getLogger(__name__)
 # Read at once: asyncssh splits it into requests that travel together.
 BLOCK = 4 << 20
 T = TypeVar("T")
@@ -61,10 +64,12 @@ class CacheImage(Handler[CacheImageTask, CacheImageResult], task=CacheImageTask,
                 return there
             try:
                 await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-                await self._fetch(args, path, work)
+                copied = await _copy_on_share(args, path, work)
+                if not copied:
+                    await self._fetch(args, path, work)
             except OSError as error:
                 raise storage_error(f"{path} cannot be written", error) from None
-        return CacheImageResult(actual_size=args.actual_size)
+        return CacheImageResult(actual_size=args.actual_size, on_share=copied)
 
     async def probe(self, args: CacheImageTask) -> CacheImageResult | None:
         path = checked_path("the cache path", args.cache_path)
@@ -93,6 +98,47 @@ class CacheImage(Handler[CacheImageTask, CacheImageResult], task=CacheImageTask,
             part.unlink()
             raise TaskError("INVALID", f"{args.source_path} has SHA-256 {digest} instead of {args.sha256.lower()}")
         await asyncio.to_thread(_publish, part, path, digest)
+
+
+async def _copy_on_share(args: CacheImageTask, path: Path, work: Work) -> bool:
+    """Whether the image was there, and is what it should be; if not, nothing was done, and it must be sent."""
+    source = await asyncio.to_thread(on_share, args.shared_path, args.actual_size)
+    part = _part_file(path)
+    regular_file("the cached image", path)
+    regular_file("the partial image", part)
+    if source is None:
+        return False
+    try:
+        digest = await _copied(source, part, args, work)
+    except OSError as error:
+        log.warning("%s on the share cannot be copied, it is fetched: %s", source, error)
+        digest = ""
+    except TaskError:  # given up
+        part.unlink(missing_ok=True)
+        raise
+    if digest != args.sha256.lower():
+        part.unlink(missing_ok=True)
+        return False
+    await asyncio.to_thread(_publish, part, path, digest)
+    return True
+
+
+async def _copied(source: Path, part: Path, args: CacheImageTask, work: Work) -> str:
+    copy, came, began = await asyncio.to_thread(ShareCopy, source, part), 0, time.monotonic()
+    try:
+        while step := await asyncio.to_thread(copy.step):
+            came += step
+            work.check()
+            work.progress(came * 100 // max(came, args.actual_size), f"{came} of {args.actual_size} bytes")
+            if args.rate_limit:
+                await _wait(work, max(0.0, came / args.rate_limit - (time.monotonic() - began)))
+    finally:
+        await asyncio.to_thread(copy.close)
+    whole = await asyncio.to_thread(_Part, part, args.actual_size)
+    try:
+        return whole.finish()
+    finally:
+        whole.close()
 
 
 class _Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import itertools
 import os
@@ -208,3 +209,59 @@ def test_a_link_in_the_place_of_the_image_is_left_alone(sshd: PrivateSshd, sourc
     cache.with_name("image.qcow2.part").symlink_to(victim)
     assert failure(handler(CacheImageTask), task(sshd, source, cache)).reason == "INVALID"
     assert victim.read_text() == "keep"
+
+
+def test_on_a_share_it_is_copied_and_nothing_is_sent(source: Path, cache: Path, tmp_path: Path) -> None:
+    """PS-17: no server is asked; the copy is a file of its own, whatever becomes of the other."""
+    nobody = {"source_path": "/nowhere/image", "cache_path": str(cache), "shared_path": str(source)}
+    want = {"sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "actual_size": SIZE}
+    result = run(handler(CacheImageTask), CacheImageTask(**nobody, **want))
+    assert (result.actual_size, result.on_share) == (SIZE, True)
+    content = source.read_bytes()
+    source.write_bytes(b"changed")
+    assert cache.read_bytes() == content
+    assert files(cache) == ["image.qcow2", "image.qcow2.sha256"]
+    assert probe(handler(CacheImageTask), CacheImageTask(**nobody, **want)) is not None
+
+
+@pytest.mark.parametrize("errors", [[], [errno.EXDEV], [0, errno.EOPNOTSUPP]], ids=["can", "cannot", "no longer"])
+def test_a_file_system_that_cannot_copy_by_itself(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, errors: list[int]
+) -> None:
+    """PS-17: another file system, or one without reflinks, is read and written, from where the other way ended."""
+    real, left = os.copy_file_range, list(errors)
+
+    def copy(*args: int) -> int:
+        number = left.pop(0) if len(left) > 1 else left[0] if left else 0
+        if number:
+            raise OSError(number, os.strerror(number))
+        return real(*args)
+
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    want = {"sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "actual_size": SIZE}
+    asked = CacheImageTask(cache_path=str(cache), source_path="/nowhere/image", shared_path=str(source), **want)
+    assert run(handler(CacheImageTask), asked).on_share
+    assert cache.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("share", ["absent", "other", "shorter", "link", "directory", "../escape", "broken"])
+def test_a_share_that_is_none_is_passed_over(
+    sshd: PrivateSshd, source: Path, cache: Path, tmp_path: Path, share: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PS-17: what somebody said of it is not believed; the image is sent, whole and checked."""
+    path = tmp_path / "share" / share
+    (tmp_path / "share").mkdir()
+    content = source.read_bytes()
+    if share in ("other", "shorter"):
+        path.write_bytes(b"x" * SIZE if share == "other" else content[:-1])
+    elif share == "link":
+        path.symlink_to(source)
+    elif share == "directory":
+        path.mkdir()
+    elif share == "broken":
+        path.write_bytes(content)
+        monkeypatch.setattr(image_cache.ShareCopy, "step", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "lost")))
+    result = run(handler(CacheImageTask), task(sshd, source, cache, shared_path=f"{tmp_path}/share/{share}"))
+    assert not result.on_share
+    assert cache.read_bytes() == content
+    assert files(cache) == ["image.qcow2", "image.qcow2.sha256"]

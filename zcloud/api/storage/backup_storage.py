@@ -9,7 +9,9 @@ from zcloud.api.handlers import command
 from zcloud.api.standard import arguments
 from zcloud.domain.infrastructure.zone import Zone
 from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.errors import invalid
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 
@@ -25,9 +27,18 @@ async def add_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> SftpB
 
 @command("UpdateSftpBackupStorage")
 async def update_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> SftpBackupStorage:
-    """Another way to reach it is tried at once."""
+    """Another way to reach it is tried at once; what hosts have in common with it, they look at with each image."""
     storage = await unit.usable(SftpBackupStorage, request.uuid)
-    if storage.update(**arguments(call, request)):
+    given = arguments(call, request)
+    named, path = given.pop("shared_primary_storage_uuid", ""), given.pop("shared_path", None)
+    if named or path:
+        uuid = named or storage.shared_primary_storage_uuid
+        if not uuid:
+            raise invalid("shared_primary_storage_uuid", uuid, "must name the primary storage on the same share")
+        storage.change_share(await unit.usable(PrimaryStorage, uuid), storage.shared_path if path is None else path)
+    elif path is not None:
+        storage.change_share(None, "")
+    if storage.update(**given):
         await submit(unit, "reconnect_backup_storage", storage)
     return storage
 

@@ -10,6 +10,7 @@ from zcloud.domain.storage.image import Image, ImageFacts
 from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
 from zcloud.domain.storage.storage_network import data_address
 from zcloud.domain.storage.volume import VolumeStatus
 from zcloud.domain.storage.volume_room import where
@@ -47,6 +48,8 @@ async def cache_task(unit: Unit, image: Image, storage: PrimaryStorage, host_uui
         task.image_uuid = image.uuid
     else:
         task.source.CopyFrom(reach(unit, source, await data_address(unit, source)))
+    if isinstance(source, SftpBackupStorage):
+        task.shared_path = source.seen_at(storage, path)
     return Task(host.uuid, task)
 
 
@@ -59,7 +62,7 @@ async def cached(unit: Unit, image: Image, storage: PrimaryStorage, host_uuid: s
     keeper = await allocation.image_keeper(unit, storage, host, image)
     found = (await unit.companion(HostImageCache, keeper)).find(storage.uuid, image.cache_name)
     if found is not None:
-        await cached_images.list_cached(unit, storage, keeper, found)
+        await cached_images.list_cached(unit, storage, keeper, found, on_share=result.on_share)
 
 
 async def used(unit: Unit, image_uuid: str, disk: VolumeStatus, *, stands: bool) -> str:
