@@ -68,14 +68,16 @@ async def call_helper(session: SshSession, path: str, request: dict[str, Any], w
     """
     command = shlex.join(["python3", "-I", "-B", path])
     async with session.connection.create_process(command, encoding="utf-8", errors="replace") as process:
-        process.stdin.write(json.dumps(request) + "\n")
+        with contextlib.suppress(ConnectionError):  # one that has ended already is heard below
+            process.stdin.write(json.dumps(request) + "\n")
         answer = asyncio.ensure_future(_answer(session, process, work))
         aborted = asyncio.ensure_future((work.aborted if work else asyncio.Event()).wait())
         try:
             await asyncio.wait({answer, aborted}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
-                process.stdin.write("no more\n")
-                process.stdin.write_eof()
+                with contextlib.suppress(ConnectionError):
+                    process.stdin.write("no more\n")
+                    process.stdin.write_eof()
                 await asyncio.wait({answer}, timeout=GIVE_UP_SECONDS)
                 raise TaskError("ABORTED", "given up on request")
             return answer.result()
