@@ -87,6 +87,9 @@ class StorageNetworks:
             except OSError as error:
                 log.warning("storage networks cannot be looked at: %s", error)
                 continue
+            except Exception:  # else nobody would be told of any network any more
+                log.exception("storage networks cannot be looked at")
+                continue
             if news:
                 changes.put_nowait(HostInventory(storage_networks=news))
 

@@ -12,7 +12,7 @@ from agents.storage import network
 from agents.storage.addresses import addresses
 from agents.storage.network import StorageNetworks, over
 from zcloud.v1.agent_pb2 import HostInventory
-from zcloud.v1.primary_storage_task_pb2 import StorageNetwork
+from zcloud.v1.primary_storage_task_pb2 import StorageNetwork, StorageNetworkSeen
 
 HOME = StorageNetwork(cidr="127.0.0.0/8", peers=["127.0.0.9"])
 
@@ -68,3 +68,25 @@ def test_only_news_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not networks.add_to(HostInventory()).storage_networks
 
     asyncio.run(main())
+
+
+def test_looks_go_on_after_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "LOOK_SECONDS", 0.0)
+    failures = [OSError("no sockets left"), ZeroDivisionError()]
+
+    async def main() -> HostInventory:
+        networks, changes = StorageNetworks(), asyncio.Queue[HostInventory]()
+
+        async def news() -> list[StorageNetworkSeen]:
+            if failures:
+                raise failures.pop()
+            return [StorageNetworkSeen(cidr="10.0.0.0/8")]
+
+        monkeypatch.setattr(networks, "news", news)
+        reporting = asyncio.create_task(networks.report(changes))
+        async with asyncio.timeout(60):
+            told = await changes.get()
+        reporting.cancel()
+        return told
+
+    assert [seen.cidr for seen in asyncio.run(main()).storage_networks] == ["10.0.0.0/8"]
