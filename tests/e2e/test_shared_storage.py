@@ -79,7 +79,7 @@ def test_a_guest_moves_with_its_disk_on_an_nfs_server(site: Site) -> None:
 def test_a_guest_moves_with_its_disk_on_a_shared_mount_point(site: Site) -> None:
     """The operator has mounted it on both hosts; here both see one directory of the machine that they run on.
 
-    PS-17: the backup storage lies on the same share.
+    PS-17: the backup storage lies on the same share, and its image is copied there, not sent.
     """
     here, there = site.machines
     cluster, zone = site.uuids["cluster"], site.admin.call("GetCluster", uuid=site.uuids["cluster"]).inventory.zone_uuid
@@ -94,7 +94,12 @@ def test_a_guest_moves_with_its_disk_on_a_shared_mount_point(site: Site) -> None
     shared = site.shared
     ps = site.done("AddSharedMountPointPrimaryStorage", name="smp", zone_uuid=zone, url=str(shared)).uuid
     site.done("AttachPrimaryStorageToCluster", primary_storage_uuid=ps, cluster_uuid=cluster)
+    (backup,) = site.admin.call("QuerySftpBackupStorage").inventories
+    site.done("UpdateSftpBackupStorage", uuid=backup.uuid, shared_primary_storage_uuid=ps, shared_path="images")
     vm = site.vm(site.create_vm("sharer", here).uuid)
+    (cached,) = site.admin.call("QueryImageCache", filter=f"primary_storage_uuid = {ps}").inventories
+    assert (cached.on_share, cached.volume_count, cached.host_uuid) == (True, 1, "")
+    assert Path(cached.path).stat().st_size == cached.size
     address = vm.vm_nics[0].ip
     assert answers(address)
     boot = re.findall(r'boot="(\w+)"', here.virsh("dumpxml", vm.uuid))
