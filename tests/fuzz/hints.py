@@ -66,6 +66,8 @@ async def _vms(made: Populated) -> Hints:
     loose = await owner.call("CreateDataVolume", name="loose", disk_offering_uuid=made.uuids["disk_offering"])
     iso = (await admin.call("QueryImage", filter="name = disc")).inventories[0].uuid
     stopped = (await owner.call("QueryVmInstance", filter="name = Stop")).inventories[0].uuid
+    plain = (await made.create_vm(owner, "without snapshots")).inventory.uuid
+    await owner.done("StopVmInstance", uuid=plain)
     paused = (await owner.call("QueryVmInstance", filter="name = Pause")).inventories[0].uuid
     gone = (await admin.call("QueryVolume", filter="status = Deleted AND type = Data")).inventories[0].uuid
     root = (await admin.call("QueryImage", filter="name = root")).inventories[0].uuid
@@ -78,11 +80,12 @@ async def _vms(made: Populated) -> Hints:
         ("AttachDataVolumeToVm", {"volume_uuid": loose.inventory.uuid, **running}),
         ("AttachIsoToVmInstance", {"iso_uuid": iso, **running}),
         ("ChangeResourceOwner", {"resource_uuid": loose.inventory.uuid, "account_uuid": made.stranger_uuid}),
-        ("ChangeVmImage", {"vm_instance_uuid": stopped, "image_uuid": root}),
+        ("ChangeVmImage", {"vm_instance_uuid": plain, "image_uuid": root}),
         ("DeleteVmCdRom", {"vm_instance_uuid": stopped, "cd_rom_uuid": drives[-1].uuid}),
         ("DetachIsoFromVmInstance", {"iso_uuid": iso, **full}),
         ("ExpungeDataVolume", {"uuid": gone}),
         ("GetAllocationReport", {"image_uuid": image, **size}),
+        ("ResizeDataVolume", {"uuid": loose.inventory.uuid, "size": 64 << 30}),
         ("ResumeVmInstance", {"uuid": paused}),
     ]
 
