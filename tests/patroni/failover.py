@@ -125,11 +125,11 @@ class Failover(Life):
 
 
 @pytest.mark.parametrize("harms", [HARMS])
-def test_nothing_that_was_answered_is_lost(forks: str, harms: list[Harm], tmp_path: Path) -> None:
+def test_nothing_that_was_answered_is_lost(harms: list[Harm], tmp_path: Path) -> None:
     """I1 to I9 behind each; whoever asks again gets the first answer."""
 
     async def run(pair: Pair) -> list[str]:
-        async with cluster(forks, tmp_path, pair.store, NAMES) as nodes:
+        async with cluster(tmp_path, pair.store, NAMES) as nodes:
             nodes.tries = MOST_TRIES
             account = Watching(nodes)
             try:

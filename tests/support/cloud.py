@@ -26,7 +26,7 @@ from zcloud.api.node import Node
 from zcloud.api.rpcs import Rpc, rpcs
 
 if TYPE_CHECKING:
-    from tests.faults.cluster.forked import Child
+    from tests.support.forked import Child
 
 # Calls to this machine are nobody's to forward.
 CHANNEL = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 32 << 20))

@@ -1,27 +1,22 @@
-"""What is different in a forked node: its workers are forked too, it notes what it wrote about work that is shared out,
-and it stands still in the middle of a decision when it is told to."""
+"""What is different in a node of these tests: it notes what it wrote about work that is shared out, and it stands still
+in the middle of a decision when it is told to."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import socket
-import sys
 import time
-from asyncio import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.faults.cluster.mutants import LATE, NODES
-from tests.faults.cluster.nursery import order
 from zcloud.kernel.leases import partition_of
 from zcloud.kernel.record import Append
 from zcloud.kernel.store.postgres import PostgresRecorder
 
-NURSERY = "ZCLOUD_TEST_NURSERY"
-FORKED = ("projections.worker", "zcloud.api.call_worker")
+# The mistake that it makes.
+MUTANT = "ZCLOUD_TEST_MUTANT"
 NOTES = "fences"
 # A file in its directory: stand still before such a decision is written. "": of any work, else of this partition.
 HOLD = "hold"
@@ -30,48 +25,6 @@ HELD = "held"
 # A process that has sent itself SIGSTOP goes on for a moment; this one must not write in it.
 STOPPED_SECONDS = 0.2
 INTENT = "job.StepDispatched"
-
-
-class Worker:
-    """As much of asyncio's Process as nodes use."""
-
-    def __init__(self, pid: int, end: socket.socket, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader) -> None:
-        self.pid, self.stdin, self.stdout = pid, stdin, stdout
-        self.returncode: int | None = None
-        self._end = end
-        end.setblocking(False)
-
-    async def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = int(await asyncio.get_running_loop().sock_recv(self._end, 64) or b"-9")
-        return self.returncode
-
-    def kill(self) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-
-_spawn = asyncio.create_subprocess_exec
-
-
-async def _forked(program: str, *argv: str, **options: Any) -> Any:
-    if argv[:1] != ("-m",) or argv[1] not in FORKED:
-        return await _spawn(program, *argv, **options)
-    assert options["stdin"] == options["stdout"] == subprocess.PIPE
-    its_input, input_ = os.pipe()
-    output, its_output = os.pipe()
-    mutant = os.environ.get("ZCLOUD_TEST_MUTANT", "")
-    pid, end = order(os.environ[NURSERY], (its_input, its_output, 2), argv[1], list(argv[2:]), mutant)
-    os.close(its_input)
-    os.close(its_output)
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", 0))
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(loop=loop), os.fdopen(input_, "wb", 0)
-    )
-    writer = asyncio.StreamWriter(transport, protocol, None, loop)
-    return Worker(pid, end, writer, reader)
 
 
 _append = PostgresRecorder.append_batch
@@ -121,15 +74,12 @@ def _noting(directory: Path, notes: int) -> Any:
     return append_batch
 
 
-def begin(argv: list[str], mutant: str) -> None:
+def begin(argv: list[str]) -> None:
     """In the child, before its main."""
-    if mutant:
-        os.environ["ZCLOUD_TEST_MUTANT"] = mutant
+    if mutant := os.environ.get(MUTANT):
         {**NODES, **LATE}[mutant][1]().__enter__()
-    asyncio.create_subprocess_exec = _forked  # type: ignore[assignment]
     if argv[:1] == ["serve"]:
         directory = Path(argv[argv.index("--data") + 1])
         directory.mkdir(exist_ok=True)
         notes = os.open(directory / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         PostgresRecorder.append_batch = _noting(directory, notes)  # type: ignore[method-assign]
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

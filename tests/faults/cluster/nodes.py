@@ -18,10 +18,11 @@ from agents.runtime.channel import Doors
 from agents.runtime.enroll import enroll
 from agents.simulator.fleet import Fleet
 from tests.api.compute.ground import Ground, furnish
-from tests.faults.cluster.forked import ForkedServer
+from tests.faults.cluster.child import MUTANT
 from tests.faults.cluster.hosts import CountedHost
 from tests.faults.harness.hosts import Effects
-from tests.support.cloud import CHANNEL, Api, ApiError, running_node, simulator_cluster, until
+from tests.support.cloud import CHANNEL, Api, ApiError, ServerProcess, running_node, simulator_cluster, until
+from tests.support.nursery import BEGIN
 
 # Short, so that a test need not wait; long enough for a machine that is busy.
 LEASE = 1.0
@@ -40,25 +41,25 @@ HOSTS = 4
 class Nodes:
     """name -> its process. ask() goes to any, whether it lives or not, as a client of three addresses does."""
 
-    def __init__(self, nursery: str, base: Path, store: str, names: tuple[str, ...], mutant: str = "") -> None:
+    def __init__(self, base: Path, store: str, names: tuple[str, ...], mutant: str = "") -> None:
         self.store, self.names, self.base = store, names, base
         self.doors: dict[tuple[str, str], str] = {}
         self.agents: list[Doors] = []
         # So often a call is sent before its client gives up.
         self.tries = 600
-        self.processes = {name: self._process(nursery, name, mutant) for name in names}
+        self.processes = {name: self._process(name, mutant) for name in names}
         self.ground: Ground = None  # type: ignore[assignment]
         self.effects = Effects()
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._token = ""
 
-    def _process(self, nursery: str, name: str, mutant: str) -> ForkedServer:
+    def _process(self, name: str, mutant: str) -> ServerProcess:
         """It has the same doors in each of its lives."""
         arguments = ("--store", self.store, "--node-name", name, "--lease", str(LEASE), "--log-level", "warning")
         for door in ("--listen", "--listen-agents", "--listen-enrolment"):
             self.doors[name, door] = f"127.0.0.1:{_free_port()}"
             arguments += (door, self.doors[name, door])
-        return ForkedServer(nursery, self.base / name, arguments, mutant)
+        return ServerProcess(self.base / name, {BEGIN: "tests.faults.cluster.child", MUTANT: mutant}, arguments)
 
     async def start(self, *late: str) -> None:
         """The first makes the key; the others are given it, as an operator does."""
@@ -164,13 +165,13 @@ class Nodes:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    nursery: str, base: Path, store: str, names: tuple[str, ...], mutant: str = "", late: tuple[str, ...] = ()
+    base: Path, store: str, names: tuple[str, ...], mutant: str = "", late: tuple[str, ...] = ()
 ) -> AsyncIterator[Nodes]:
     """Nodes of these names (late: not yet), and all that VMs need.
 
     What no call can make is made by one more node, which leaves.
     """
-    made = Nodes(nursery, base, store, names, mutant)
+    made = Nodes(base, store, names, mutant)
     try:
         await made.start(*late)
         async with contextlib.AsyncExitStack() as stack:

@@ -29,9 +29,9 @@ async def has_agents(nodes: Nodes, name: str) -> None:
 
 
 @pytest.mark.timeout(0)
-def test_agents_follow_their_cloud_from_door_to_door(forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+def test_agents_follow_their_cloud_from_door_to_door(postgres: PostgresCluster, tmp_path: Path) -> None:
     async def run() -> None:
-        async with cluster(forks, tmp_path, postgres.database(), ("a", "b"), late=("b",)) as nodes:
+        async with cluster(tmp_path, postgres.database(), ("a", "b"), late=("b",)) as nodes:
             await has_agents(nodes, "a")
             nodes.bring_key("b")
             await nodes.up("b")

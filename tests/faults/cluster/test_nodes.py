@@ -26,7 +26,6 @@ LATE_SEEDS, LATE_MUTANT_SEEDS = 3, 12
 
 
 async def lives(
-    forks: str,
     base: Path,
     store: str,
     seeds: range,
@@ -35,7 +34,7 @@ async def lives(
     kind: type[Life] = Life,
 ) -> list[str]:
     """One cluster lives through all of these; ends at the first that finds something."""
-    async with cluster(forks, base, store, NAMES, mutant) as nodes:
+    async with cluster(base, store, NAMES, mutant) as nodes:
         account = Account(nodes)
         try:
             for seed in seeds:
@@ -48,7 +47,7 @@ async def lives(
             print(nodes.said())
 
 
-def test_whatever_dies_or_stands_still(forks: str, postgres: PostgresCluster, tmp_path: Path, seeds: int) -> None:
+def test_whatever_dies_or_stands_still(postgres: PostgresCluster, tmp_path: Path, seeds: int) -> None:
     """I1 to I9 after each seed; `make faults SEEDS=…` takes one for each hundred, and never less than 50.
 
     While nodes of one cluster stand still, those of the other have the machine.
@@ -57,7 +56,7 @@ def test_whatever_dies_or_stands_still(forks: str, postgres: PostgresCluster, tm
     async def part(begin: int) -> list[str]:
         base = tmp_path / str(begin)
         base.mkdir()
-        found = await lives(forks, base, postgres.database(), range(begin, begin + EACH))
+        found = await lives(base, postgres.database(), range(begin, begin + EACH))
         return [f"{base / 'log'}", *found] if found else []
 
     async def run() -> list[str]:
@@ -72,30 +71,30 @@ def test_whatever_dies_or_stands_still(forks: str, postgres: PostgresCluster, tm
     assert not found, "\n".join(found[:10])
 
 
-def test_a_late_decision_is_not_written(forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+def test_a_late_decision_is_not_written(postgres: PostgresCluster, tmp_path: Path) -> None:
     """I5: two nodes stand still one after the other between a decision and its writing, and go on too late."""
-    found = asyncio.run(lives(forks, tmp_path, postgres.database(), range(LATE_SEEDS), kind=Late))
+    found = asyncio.run(lives(tmp_path, postgres.database(), range(LATE_SEEDS), kind=Late))
     assert not found, f"{tmp_path / 'log'}\n" + "\n".join(found[:10])
 
 
 @pytest.mark.parametrize("mutant", LATE)
-def test_mistakes_with_leases_are_found(mutant: str, forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+def test_mistakes_with_leases_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, _ = LATE[mutant]
     seeds = range(LATE_MUTANT_SEEDS)
-    found = asyncio.run(lives(forks, tmp_path, postgres.database(), seeds, MUTANT_SECONDS, mutant, Late))
+    found = asyncio.run(lives(tmp_path, postgres.database(), seeds, MUTANT_SECONDS, mutant, Late))
     assert any(f": {told}" in f for f in found), found
 
 
 @pytest.mark.parametrize("mutant", NODES)
-def test_mistakes_of_nodes_are_found(mutant: str, forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+def test_mistakes_of_nodes_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, _ = NODES[mutant]
-    found = asyncio.run(lives(forks, tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS, mutant))
+    found = asyncio.run(lives(tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS, mutant))
     assert any(f": {told}" in f for f in found), found
 
 
 @pytest.mark.parametrize("mutant", AGENTS)
-def test_mistakes_of_agents_are_found(mutant: str, forks: str, postgres: PostgresCluster, tmp_path: Path) -> None:
+def test_mistakes_of_agents_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, patch = AGENTS[mutant]
     with mutated(patch):
-        found = asyncio.run(lives(forks, tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS))
+        found = asyncio.run(lives(tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS))
     assert any(f": {told}" in f for f in found), found
