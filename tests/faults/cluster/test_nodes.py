@@ -77,24 +77,46 @@ def test_a_late_decision_is_not_written(postgres: PostgresCluster, tmp_path: Pat
     assert not found, f"{tmp_path / 'log'}\n" + "\n".join(found[:10])
 
 
+async def mistaken(
+    base: Path,
+    postgres: PostgresCluster,
+    told: str,
+    seeds: int,
+    mutant: str = "",
+    kind: type[Life] = Life,
+) -> None:
+    """Among what is found must be what is told. What goes wrong besides, which ends a cluster, was not looked for:
+    another cluster lives through the seeds that are left."""
+    found: list[str] = []
+    begin = 0
+    while begin < seeds:
+        directory = base / str(begin)
+        directory.mkdir()
+        try:
+            new = await lives(directory, postgres.database(), range(begin, seeds), MUTANT_SECONDS, mutant, kind)
+        except AssertionError as error:
+            new = [f"seed {begin}: {error}"]
+        found += new
+        if any(f": {told}" in f for f in found):
+            return
+        begin = next((int(f.split()[1].rstrip(":")) for f in new if f.startswith("seed ")), seeds) + 1
+    raise AssertionError(f"{told!r} is not among {found}")
+
+
 @pytest.mark.parametrize("mutant", LATE)
 def test_mistakes_with_leases_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, _ = LATE[mutant]
-    seeds = range(LATE_MUTANT_SEEDS)
-    found = asyncio.run(lives(tmp_path, postgres.database(), seeds, MUTANT_SECONDS, mutant, Late))
-    assert any(f": {told}" in f for f in found), found
+    asyncio.run(mistaken(tmp_path, postgres, told, LATE_MUTANT_SEEDS, mutant, Late))
 
 
 @pytest.mark.parametrize("mutant", NODES)
 def test_mistakes_of_nodes_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, _ = NODES[mutant]
-    found = asyncio.run(lives(tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS, mutant))
-    assert any(f": {told}" in f for f in found), found
+    asyncio.run(mistaken(tmp_path, postgres, told, SEEDS, mutant))
 
 
 @pytest.mark.parametrize("mutant", AGENTS)
 def test_mistakes_of_agents_are_found(mutant: str, postgres: PostgresCluster, tmp_path: Path) -> None:
     told, patch = AGENTS[mutant]
     with mutated(patch):
-        found = asyncio.run(lives(tmp_path, postgres.database(), range(SEEDS), MUTANT_SECONDS))
-    assert any(f": {told}" in f for f in found), found
+        asyncio.run(mistaken(tmp_path, postgres, told, SEEDS))
