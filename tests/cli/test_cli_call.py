@@ -2,10 +2,9 @@
 
 import json
 import os
-import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -227,6 +226,14 @@ def test_json_and_yaml_keep_the_protos_names(server: Any, zcloud: Any) -> None:
     assert yaml.safe_load(zcloud("GetVmInstance", "uuid=u", "-o", "yaml").out)["inventory"] == inventory
 
 
+def test_what_nobody_counted_has_no_total(server: Any, zcloud: Any) -> None:
+    """0 would say that there is none."""
+    server.say("QueryZone", inventories=[{"name": "zone1"}])
+    assert "total" not in json.loads(zcloud("QueryZone", "-o", "json").out)
+    server.say("QueryZone")
+    assert json.loads(zcloud("QueryZone", "count=true", "-o", "json").out)["total"] == 0
+
+
 def test_a_read_mask_chooses_the_columns(server: Any, zcloud: Any) -> None:
     server.say("QueryZone", inventories=[{"name": "zone1"}])
     assert json.loads(zcloud("QueryZone", "read_mask=name", "-o", "json").out)["inventories"] == [{"name": "zone1"}]
@@ -270,79 +277,6 @@ def test_a_plan_is_shown_instead_of_the_inventory(server: Any, zcloud: Any) -> N
     assert "Nothing was changed" in ran.err
 
 
-def job_stream(server: Any, *jobs: dict[str, Any]) -> Callable[..., Iterator[Any]]:
-    def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        for job in jobs:
-            yield server.response("WatchJob", inventory={"uuid": "j1", **job})
-
-    return watch
-
-
-def test_a_job_is_followed_and_the_inventory_is_fresh(server: Any, zcloud: Any) -> None:
-    server.say("StartVmInstance", inventory={**VM, "state": 2}, job_uuid="j1")
-    server.say("GetVmInstance", inventory=VM)
-    server.answers["WatchJob"] = job_stream(
-        server,
-        {"state": 2, "steps": [{"name": "allocate", "state": 3}, {"name": "boot", "state": 2}]},
-        {"state": 4, "steps": [{"name": "allocate", "state": 3}, {"name": "boot", "state": 3}]},
-    )
-    ran = zcloud("StartVmInstance", "uuid=u", "-o", "json")
-    assert ran.status == 0
-    assert json.loads(ran.out)["inventory"]["state"] == "Running"
-    told = [re.sub(r" \(.*", "", line.strip()) for line in ran.err.splitlines()]
-    assert told == ["allocate: done", "boot: running", "boot: done"]
-    assert [request.uuid for request, _ in server.calls_of("GetVmInstance")] == ["b" * 32]
-
-
-def test_a_failed_job_is_status_1_and_says_why(server: Any, zcloud: Any) -> None:
-    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
-    server.say("GetVmInstance", inventory={**VM, "state": 5})
-    failed = {"state": 5, "workflow": "start_vm_instance", "error": "no room", "steps": [{"name": "a", "state": 4}]}
-    server.answers["WatchJob"] = job_stream(server, failed)
-    ran = zcloud("StartVmInstance", "uuid=u")
-    assert ran.status == 1
-    assert "job start_vm_instance j1: Failed: no room" in ran.err
-    assert "Stopped" in ran.out
-
-
-def test_watching_goes_on_when_the_server_comes_back(server: Any, zcloud: Any) -> None:
-    def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        begun = len(server.calls_of("WatchJob"))
-        yield server.response("WatchJob", inventory={"uuid": "j1", "state": 4 if begun == 3 else 2})
-        if begun == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
-
-    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
-    server.say("GetVmInstance", inventory=VM)
-    server.answers["WatchJob"] = watch
-    assert zcloud("StartVmInstance", "uuid=u").status == 0
-    assert len(server.calls_of("WatchJob")) == 3
-
-
-def test_a_resource_that_is_gone_after_its_job(server: Any, zcloud: Any) -> None:
-    server.say("ExpungeVmInstance", inventory=VM, job_uuid="j1")
-    server.say("GetVmInstance", refuse=lambda context: context.abort(grpc.StatusCode.NOT_FOUND, "no such VM"))
-    server.answers["WatchJob"] = job_stream(server, {"state": 4})
-    ran = zcloud("ExpungeVmInstance", "uuid=u", "-o", "json")
-    assert ran.status == 0
-    assert "vm1 is no longer there" in ran.err
-    assert json.loads(ran.out)["inventory"]["name"] == "vm1"
-
-
-def test_no_wait_does_not_watch(server: Any, zcloud: Any) -> None:
-    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
-    ran = zcloud("StartVmInstance", "uuid=u", "--no-wait", "-o", "json")
-    assert json.loads(ran.out)["job_uuid"] == "j1"
-    assert server.calls_of("WatchJob") == []
-
-
-def test_canceling_a_job_is_good_when_it_is_canceled(server: Any, zcloud: Any) -> None:
-    server.say("CancelJob", inventory={"uuid": "j1"}, job_uuid="j1")
-    server.say("GetJob", inventory={"uuid": "j1", "state": 6})
-    server.answers["WatchJob"] = job_stream(server, {"state": 6})
-    assert zcloud("CancelJob", "uuid=j1").status == 0
-
-
 def test_a_stream_is_printed_as_it_comes(server: Any, zcloud: Any) -> None:
     def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         yield server.response("WatchEvents", event={"type": "zone.Created", "reason": "why"}, position="p1")
@@ -368,56 +302,6 @@ def test_runs_that_were_begun_are_told_beside_the_scheduler(zcloud: Any, server:
     ran = zcloud("RunSchedulerNow", f"uuid={'1' * 32}")
     assert ran.out.endswith(f"\noccurrence_uuids\n  {'a' * 32}\n  {'b' * 32}\n")
     assert "nightly" in ran.out
-
-
-def test_names_stand_for_uuids(server: Any, zcloud: Any) -> None:
-    """In fields that refer to something, single, many and below others, and for the resource itself."""
-    zone, images, nets = "1" * 32, {"ubuntu": "2" * 32}, {"lan": "3" * 32, "wan": "4" * 32}
-
-    def known(kind: str, names: dict[str, str]) -> None:
-        def answer(request: Any, _: Any) -> Any:
-            asked = [uuid for name, uuid in names.items() if request.filter == f"name = {json.dumps(name)}"]
-            return server.response(kind, inventories=[{"uuid": uuid} for uuid in asked])
-
-        server.answers[kind] = answer
-
-    known("QueryZone", {'a "room"': zone})
-    known("QueryImage", images)
-    known("QueryL3Network", nets)
-    assert zcloud("CreateCluster", "name=c", 'zone_uuid=a "room"').status == 0
-    assert server.calls_of("CreateCluster")[-1][0].zone_uuid == zone
-    assert zcloud("DeleteZone", 'uuid=a "room"').status == 0
-    assert server.calls_of("DeleteZone")[-1][0].uuid == zone
-    words = ("image_uuid=ubuntu", f"l3_network_uuids=lan,{'5' * 32},wan", 'static_ips=[{"l3_network_uuid": "wan"}]')
-    assert zcloud("CreateVmInstance", "name=vm", "--no-wait", *words).status == 0
-    sent = server.calls_of("CreateVmInstance")[-1][0]
-    assert sent.image_uuid == images["ubuntu"]
-    assert list(sent.l3_network_uuids) == [nets["lan"], "5" * 32, nets["wan"]]
-    assert [ip.l3_network_uuid for ip in sent.static_ips] == [nets["wan"]]
-
-
-def test_a_name_that_nothing_has_or_several_have_is_refused_here(server: Any, zcloud: Any) -> None:
-    server.say("QueryZone")
-    ran = zcloud("CreateCluster", "name=c", "zone_uuid=attic")
-    assert (ran.status, ran.out) == (2, "")
-    assert "zone_uuid: there is no Zone with the name or uuid 'attic'; `zcloud QueryZone` shows all." in ran.err
-    server.say("QueryZone", inventories=[{"uuid": "1" * 32}, {"uuid": "2" * 32}])
-    ran = zcloud("CreateCluster", "name=c", "zone_uuid=attic")
-    assert ran.status == 2
-    assert f"more than one Zone has the name 'attic'; say which by its uuid: {'1' * 32}, {'2' * 32}." in ran.err
-    assert not server.calls_of("CreateCluster")
-
-
-def test_what_could_not_be_made_is_not_shown(server: Any, zcloud: Any) -> None:
-    """Its job says why; programs have the answer all the same."""
-    server.say("CreateVmInstance", inventory=VM, job_uuid="j1")
-    server.say("GetVmInstance", refuse=lambda context: context.abort(grpc.StatusCode.NOT_FOUND, "no VM"))
-    server.answers["WatchJob"] = job_stream(server, {"state": 5, "workflow": "create_vm", "error": "no host"})
-    ran = zcloud("CreateVmInstance", "name=vm1")
-    assert (ran.status, ran.out) == (1, ""), ran.err
-    assert "no longer there" in ran.err
-    assert "Failed: no host" in ran.err
-    assert json.loads(zcloud("CreateVmInstance", "name=vm1", "-o", "json").out)["inventory"]["name"] == "vm1"
 
 
 def test_a_refusal_says_nothing_twice(server: Any, zcloud: Any) -> None:
@@ -462,16 +346,3 @@ def test_what_is_in_a_cell_tells_people_first(server: Any, zcloud: Any) -> None:
     event = {"type": "zone.Created", "actor": {"account_uuid": "a" * 32, "account_name": "alice", "source": "10.0.0.9"}}
     server.say("GetHistory", events=[event])
     assert "account_name=alice source=10.0.0.9" in zcloud("GetHistory", "resource_uuid=" + "b" * 32).out
-
-
-def test_a_job_that_is_watched_is_shown_step_by_step(server: Any, zcloud: Any) -> None:
-    running = {"state": 2, "steps": [{"name": "boot", "state": 2}]}
-    failed = {"state": 5, "workflow": "start_vm", "error": "no room", "steps": [{"name": "boot", "state": 4}]}
-    server.answers["WatchJob"] = job_stream(server, running, failed)
-    ran = zcloud("WatchJob", "uuid=" + "c" * 32)
-    assert (ran.status, ran.out) == (1, "job start_vm j1: Failed: no room\n")
-    assert [line.split(" (")[0] for line in ran.err.splitlines()] == ["  boot: running", "  boot: failed"]
-    server.answers["WatchJob"] = job_stream(server, {"state": 4})
-    assert zcloud("WatchJob", "uuid=" + "c" * 32).status == 0
-    lines = zcloud("WatchJob", "uuid=" + "c" * 32, "-o", "json").out.splitlines()
-    assert [json.loads(line)["inventory"]["state"] for line in lines] == ["Succeeded"]

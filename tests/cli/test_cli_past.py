@@ -51,6 +51,7 @@ def test_why_leads_to_a_person_and_what_was_said_and_diff_says_what_became(cli: 
     assert said[1].startswith("  asked for by admin from 127.0.0.1:")
     assert " with ChangeZoneState at " in said[1]
     assert said[1].endswith(': "noisy neighbour"')
+    assert cli("why", "zz").splitlines() == said  # of all kinds there are
     assert "name is zz since " in cli("why", zone, "name")
     told = json.loads(cli("why", zone, "name", "-o", "json"))
     assert (told[0]["before"], told[0]["after"], told[1]["origin"]) == ("z", "zz", "UpdateZone")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 import zcloud.v1
@@ -68,6 +68,11 @@ class Rpc:
 def rules_of(field: FieldDescriptor) -> Any:
     """The FieldRules of options.proto."""
     return field.GetOptions().Extensions[importlib.import_module("zcloud.v1.options_pb2").rules]
+
+
+def resource_of(message: Descriptor) -> Any:
+    """The ResourceRules of options.proto."""
+    return message.GetOptions().Extensions[importlib.import_module("zcloud.v1.options_pb2").resource]
 
 
 def names() -> list[str]:

@@ -1,10 +1,10 @@
-"""`zcloud diff UUID --from TIME [--to TIME]`: what became of a resource between two moments, field by field."""
+"""`zcloud diff RESOURCE --from TIME [--to TIME]`: what became of a resource between two moments, field by field."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zcloud.cli import output, server
+from zcloud.cli import output, references, server
 from zcloud.cli.catalog import Rpc
 from zcloud.cli.client import Client
 from zcloud.cli.errors import OK
@@ -25,8 +25,9 @@ def main(argv: list[str]) -> int:
     start = moment("--from", options.start)
     end = moment("--to", options.end) if options.end else ""
     with Client(server.chosen(options)) as client:
-        rpc = getter(first_event(client, options.uuid).resource_kind)
-        before, after = (_as_of(client, rpc, options.uuid, at) for at in (start, end))
+        uuid = references.uuid_of(client, "resource", references.ANY, options.resource)
+        rpc = getter(first_event(client, uuid).resource_kind)
+        before, after = (_as_of(client, rpc, uuid, at) for at in (start, end))
     found = {
         name: (before.get(name), after.get(name))
         for name in dict.fromkeys((*before, *after))

@@ -5,7 +5,7 @@ import textwrap
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from zcloud.cli import arguments, catalog
+from zcloud.cli import arguments, catalog, references
 from zcloud.cli.catalog import Rpc, rules_of
 from zcloud.cli.comments import comment
 from zcloud.cli.errors import OK, UsageError
@@ -96,8 +96,8 @@ def _facts(field: FieldDescriptor) -> list[str]:
     facts = []
     if rules.required:
         facts.append("required")
-    if rules.references:
-        facts.append(f"refers to {rules.references} by uuid or name")
+    if kind := references.kind_named(field):
+        facts.append(f"refers to {kind} by uuid or name" if kind != references.ANY else "of any kind, by uuid or name")
     elif rules.format:
         facts.append(_format_name(rules))
     if rules.HasField("min"):

@@ -16,7 +16,10 @@ def print_answer(response: Message, output: str, request: Message | None = None)
     if output == "table":
         _print_table(response, [path.split(".")[0] for path in mask])
     else:
-        print_data(plain(response, sparse=bool(mask)), output)
+        data = plain(response, sparse=bool(mask))
+        if not data.get("total") and not getattr(request, "count", True):
+            data.pop("total", None)  # nobody counted: 0 would say that there is none
+        print_data(data, output)
     for warning in getattr(response, "warnings", ()):
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -22,7 +22,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def parser(name: str, what: str) -> Parser:
     """The options that both commands take."""
     made = Parser(prog=f"zcloud {name}", allow_abbrev=False, description=what)
-    made.add_argument("uuid", help="of a resource, also of one that is gone")
+    made.add_argument("resource", help="its name or uuid; of one that is gone, its uuid")
     made.add_argument("-o", "--output", choices=FORMATS, default="table", help="how to print the answer")
     server.add_options(made)
     return made
@@ -72,12 +72,10 @@ def getter(kind: str) -> Rpc:
 
 
 def _kind(rpc: Rpc) -> str:
-    import zcloud.v1.options_pb2 as options
-
     fields = (rpc.method.input_type.fields_by_name, rpc.method.output_type.fields_by_name)
     if "at_time" not in fields[0] or "inventory" not in fields[1]:
         return ""
-    return str(fields[1]["inventory"].message_type.GetOptions().Extensions[options.resource].kind)
+    return str(catalog.resource_of(fields[1]["inventory"].message_type).kind)
 
 
 def words(name: str) -> str:

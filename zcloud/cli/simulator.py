@@ -4,17 +4,21 @@ import argparse
 import tempfile
 
 from agents.simulator import main as simulator
+from zcloud.cli import references
 from zcloud.cli.client import Client
 from zcloud.cli.server import chosen
 
 
 def main(argv: list[str]) -> int:
-    """As agents/simulator does; logs in where no session is given."""
+    """As agents/simulator does; logs in where no session is given, and takes the cluster's name as well."""
     options = simulator.parser().parse_args(argv)
     server = chosen(argparse.Namespace(server=options.server, ca=options.ca, tls=False, cert=None, key=None))
     words = list(argv)
-    if not options.token:
-        with Client(server) as client:
+    with Client(server) as client:
+        cluster = references.uuid_of(client, "--cluster", "Cluster", options.cluster)
+        if cluster != options.cluster:
+            words += ["--cluster", cluster]
+        if not options.token:
             words += ["--token", client.token()]
     if not server.tls:
         return simulator.main(words if server.address == options.server else [*words, "--server", server.address])

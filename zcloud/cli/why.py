@@ -1,10 +1,10 @@
-"""`zcloud why UUID [FIELD]`: why a resource is as it is, back to a person, a schedule or a host's report."""
+"""`zcloud why RESOURCE [FIELD]`: why a resource is as it is, back to a person, a schedule or a host's report."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zcloud.cli import catalog, output, server
+from zcloud.cli import catalog, output, references, server
 from zcloud.cli.causes import Link, Story, earlier_decisions, facts, first_cause
 from zcloud.cli.client import Client
 from zcloud.cli.errors import OK, CliError
@@ -24,7 +24,8 @@ def main(argv: list[str]) -> int:
     made.add_argument("field", nargs="?", help="of the inventory; the state when absent")
     options = made.parse_args(argv)
     with Client(server.chosen(options)) as client:
-        story = Story(client, list(history(client, options.uuid)))
+        uuid = references.uuid_of(client, "resource", references.ANY, options.resource)
+        story = Story(client, list(history(client, uuid)))
         event, field = _newest(story.events, options.field)
         chain = [_what(story.events, event, field), *_causes(story, event), *_before(story, event, field)]
         # Who asked for it has said why; of what the system did, people's decisions may say more.
