@@ -31,6 +31,9 @@ from zcloud.v1.volume_task_pb2 import (
     DeleteVolumeTask,
 )
 
+Preparing = PrepareSharedMountPointTask | PrepareNfsStorageTask
+Prepared = PrepareSharedMountPointResult | PrepareNfsStorageResult
+
 
 class PrepareLocalStorage(
     Simulated[PrepareLocalStorageTask, PrepareLocalStorageResult],
@@ -52,9 +55,9 @@ class PrepareSharedMountPoint(
     result=PrepareSharedMountPointResult,
 ):
     def apply(self, args: PrepareSharedMountPointTask) -> PrepareSharedMountPointResult:
-        found = look_at(self.world, args.url, args.primary_storage_uuid, args.first)
-        _watch(self.world, args.primary_storage_uuid, args.url, args.network)
-        return PrepareSharedMountPointResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
+        result = PrepareSharedMountPointResult()
+        _look(self.world, args, args.url, result)
+        return result
 
 
 class PrepareNfsStorage(
@@ -63,13 +66,20 @@ class PrepareNfsStorage(
     result=PrepareNfsStorageResult,
 ):
     def apply(self, args: PrepareNfsStorageTask) -> PrepareNfsStorageResult:
+        result = PrepareNfsStorageResult()
+        try:
+            self._mount(args)
+        except TaskError as error:
+            _passed_over(self.world, args, args.directory, error, result)
+        else:
+            _look(self.world, args, args.directory, result)
+        return result
+
+    def _mount(self, args: PrepareNfsStorageTask) -> None:
         if args.directory not in self.world.mounts:
             if args.url not in self.world.exports:
                 raise TaskError("FAILED", f"{args.url} cannot be mounted at {args.directory}: no such export")
             self.world.mounts[args.directory] = self.world.exports[args.url]
-        found = look_at(self.world, args.directory, args.primary_storage_uuid, args.first)
-        _watch(self.world, args.primary_storage_uuid, args.directory, args.network)
-        return PrepareNfsStorageResult(**found, network=self.world.storage_network(args.primary_storage_uuid))
 
 
 class WatchStorageNetwork(
@@ -97,6 +107,27 @@ class ReleasePrimaryStorage(
         for book in (self.world.storage_networks, self.world.storage_mounts, self.world.mount_errors):
             book.pop(uuid, None)
         return ReleasePrimaryStorageResult()
+
+
+def _look(world: World, args: Preparing, path: str, result: Prepared) -> None:
+    try:
+        found = look_at(world, path, args.primary_storage_uuid, args.first)
+    except TaskError as error:
+        _passed_over(world, args, path, error, result)
+        return
+    _watch(world, args.primary_storage_uuid, path, args.network)
+    result.total_capacity, result.available_capacity = found["total_capacity"], found["available_capacity"]
+    result.network.CopyFrom(world.storage_network(args.primary_storage_uuid))
+
+
+def _passed_over(world: World, args: Preparing, path: str, error: TaskError, result: Prepared) -> None:
+    """A host that connects does without it, and looks at it from now on, unless no host has ever had it."""
+    if not args.connecting:
+        raise error
+    result.error = error.message
+    if not args.first:
+        _watch(world, args.primary_storage_uuid, path, args.network)
+        world.mount_errors[args.primary_storage_uuid] = error.message
 
 
 def _watch(world: World, storage_uuid: str, path: str, network: StorageNetwork) -> None:

@@ -7,10 +7,12 @@ import errno
 import os
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from agents.runtime.task import Handler, TaskError, Work
-from agents.storage.mounts import Mount, mark_of
+from agents.storage.bounded import Asking
+from agents.storage.mounts import Mount, mark_of, silent, within
 from agents.storage.paths import checked_path
 from agents.storage.watched import StorageWatch
 from zcloud.v1.primary_storage_task_pb2 import (
@@ -20,6 +22,8 @@ from zcloud.v1.primary_storage_task_pb2 import (
     PrepareSharedMountPointTask,
 )
 
+# A disk that is busy may take long to have something written.
+TRIAL_SECONDS = 45.0
 UUID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,11 +56,27 @@ class PrepareSharedMountPoint(
         del work
         path = checked_path("the URL of the primary storage", args.url)
         mount = Mount(args.primary_storage_uuid, path)
-        await self._watched.mounts.must_answer(mount)
-        total, available = await asyncio.to_thread(look_at, path, args.primary_storage_uuid, first=args.first)
-        self._watched.mounts.watch(mount, total, available)
-        seen = await self._watched.networks.watch(args.primary_storage_uuid, args.network)
-        return PrepareSharedMountPointResult(total_capacity=total, available_capacity=available, network=seen)
+        result = PrepareSharedMountPointResult()
+        try:
+            async with within(mount):
+                await self._watched.mounts.must_answer(mount)
+                result.total_capacity, result.available_capacity = found = await looked_at(mount, first=args.first)
+                self._watched.mounts.watch(mount, *found)
+        except TaskError as error:
+            result.error = self._watched.mounts.passed_over(mount, args, error)
+        result.network.CopyFrom(await self._watched.networks.watch(args.primary_storage_uuid, args.network))
+        return result
+
+
+async def looked_at(mount: Mount, *, first: bool) -> tuple[int, int]:
+    """Total and available bytes of what is mounted. UNREACHABLE where whoever looks hangs."""
+    look: Asking[tuple[int, int]] = Asking()
+    try:
+        return await look.ask(partial(look_at, mount.path, mount.storage_uuid, first=first), TRIAL_SECONDS)
+    except TimeoutError:
+        raise TaskError("UNREACHABLE", silent(mount)) from None
+    except OSError as error:
+        raise storage_error(f"{mount.path} cannot be used as a primary storage", error) from None
 
 
 def look_at(path: Path, storage_uuid: str, *, first: bool) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,18 @@ from agents.runtime.task import TaskError
 from agents.storage.bounded import Asking
 from agents.storage.nfs import client
 from zcloud.v1.agent_pb2 import HostInventory
-from zcloud.v1.primary_storage_task_pb2 import StorageMountSeen
+from zcloud.v1.primary_storage_task_pb2 import PrepareNfsStorageTask, PrepareSharedMountPointTask, StorageMountSeen
+
+Preparing = PrepareNfsStorageTask | PrepareSharedMountPointTask
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 # Between telling that a mount is gone and mounting it anew: what is told later would take the place of it.
 TELL_SECONDS = 1.0
+# For a server that may be silent, which others have to wait for: it is asked again.
+AGAIN_SECONDS = 20.0
+# Less than those who ask wait for a report.
+PREPARE_SECONDS = 110.0
 # What mounting anew does not help against: a server that lets nobody write, or has another export there.
 NOT_MENDED = (errno.EROFS, errno.ENOENT)
 
@@ -42,7 +49,7 @@ class Mount:
     def measure(self) -> tuple[int, int]:
         """Total and available bytes; OSError when it cannot be used. May take for ever."""
         if self.url and not client.mounted_at(self.path):
-            raise OSError(errno.ENODEV, f"{self.url} is mounted at {self.path} no longer")
+            raise OSError(errno.ENODEV, f"{self.url} is not mounted at {self.path}")
         values = os.statvfs(self.path)
         if values.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, f"{self.path} has become read-only")
@@ -51,6 +58,16 @@ class Mount:
             text = f"{self.path} is not the file system that other hosts have there: it lacks {mark.name}"
             raise OSError(errno.ENOENT, text)
         return values.f_blocks * values.f_frsize, values.f_bavail * values.f_frsize
+
+
+@contextlib.asynccontextmanager
+async def within(mount: Mount) -> AsyncIterator[None]:
+    """UNREACHABLE for what takes so long that nobody would hear what came of it."""
+    try:
+        async with asyncio.timeout(PREPARE_SECONDS):
+            yield
+    except TimeoutError:
+        raise TaskError("UNREACHABLE", silent(mount)) from None
 
 
 class StorageMounts:
@@ -71,6 +88,24 @@ class StorageMounts:
         self._watched[mount.storage_uuid] = mount
         self._well(mount.storage_uuid, total, available)
 
+    def passed_over(self, mount: Mount, task: Preparing, error: TaskError) -> str:
+        """Why a host that connects does without it; raises the error where it is another's job.
+
+        From now on it is watched: mounted, and told of, once that can be done. What no host has had yet lacks the mark,
+        which is nothing to leave behind unasked.
+        """
+        if not task.connecting:
+            raise error
+        uuid = mount.storage_uuid
+        if task.first:
+            self.forget(uuid)
+            return f"{error.message}; ReconnectPrimaryStorage has it looked at again"
+        self._watched[uuid] = mount
+        self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=error.message)
+        if mount.url:
+            self._hints[uuid] = error.message
+        return error.message
+
     def forget(self, storage_uuid: str) -> None:
         """No more."""
         for book in (self._watched, self._seen, self._faults, self._hints):
@@ -81,7 +116,7 @@ class StorageMounts:
         try:
             await self._asking[mount.storage_uuid].ask(mount.measure)
         except TimeoutError:
-            raise TaskError("UNREACHABLE", _silent(mount)) from None
+            raise TaskError("UNREACHABLE", silent(mount)) from None
         except OSError as error:
             if error.errno == errno.ENOTCONN and mount.url:
                 await client.discard(mount.path)
@@ -158,7 +193,7 @@ class StorageMounts:
         except TimeoutError:
             if self._watched.get(uuid) is mount:
                 self._faults.pop(uuid, None)
-                self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=_silent(mount))
+                self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=silent(mount))
         except OSError as error:
             if self._watched.get(uuid) is mount:
                 if error.errno not in NOT_MENDED and mount.url:
@@ -181,14 +216,14 @@ class StorageMounts:
                 elif await asyncio.to_thread(client.mounted_at, mount.path):
                     await client.unmount(mount.path)
                 await asyncio.to_thread(mount.path.mkdir, mode=0o755, parents=True, exist_ok=True)
-                await client.mount(mount.url, mount.options, mount.path)
+                await client.mount(mount.url, mount.options, mount.path, seconds=AGAIN_SECONDS)
             except (TaskError, OSError) as error:
                 self._hints[uuid] = error.message if isinstance(error, TaskError) else str(error)
             else:
                 log.warning("storage %s: %s was mounted at %s anew", uuid, mount.url, mount.path)
 
 
-def _silent(mount: Mount) -> str:
+def silent(mount: Mount) -> str:
     return f"{mount.path} does not answer; is {mount.url.partition(':')[0] or 'what it lies on'} there?"
 
 

@@ -35,7 +35,7 @@ async def _kernel_has_it() -> bool:
     return status == 0
 
 
-async def _run(argv: list[str], **environment: str) -> tuple[int, str]:
+async def _run(argv: list[str], seconds: float = MOUNT_SECONDS, **environment: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
@@ -44,7 +44,7 @@ async def _run(argv: list[str], **environment: str) -> tuple[int, str]:
         env={**os.environ, "LC_ALL": "C", "PATH": PATH, **environment},
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), MOUNT_SECONDS)
+        output, _ = await asyncio.wait_for(process.communicate(), seconds)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -52,34 +52,35 @@ async def _run(argv: list[str], **environment: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode("utf-8", "replace").strip()
 
 
-async def mount(url: str, options: str, path: Path) -> None:
+async def mount(url: str, options: str, path: Path, *, seconds: float = MOUNT_SECONDS) -> None:
     """UNREACHABLE when the server does not answer, FAILED with the reason when it does not let us."""
     client = await find()
     try:
         if client == KERNEL:
-            await _by_kernel(url, options, path)
+            await _by_kernel(url, options, path, seconds)
         elif client == USER:
-            await _by_user(url, options, path)
+            await _by_user(url, options, path, seconds)
         else:
             text = "this host's kernel has neither NFS nor FUSE; have it load the module nfs or fuse"
             raise TaskError("FAILED", text)
     except TimeoutError:
-        text = f"{url} could not be mounted in {MOUNT_SECONDS} s; is its server there?"
+        text = f"{url} could not be mounted in {seconds:.0f} s; is its server there?"
         raise TaskError("UNREACHABLE", text) from None
 
 
-async def _by_kernel(url: str, options: str, path: Path) -> None:
+async def _by_kernel(url: str, options: str, path: Path, seconds: float) -> None:
     if shutil.which("mount.nfs", path=PATH) is None:
         raise TaskError("FAILED", f"{url} cannot be mounted: install the package nfs-common on the host")
-    status, output = await _run(["mount", "-t", "nfs", *(["-o", options] if options else []), "--", url, str(path)])
+    argv = ["mount", "-t", "nfs", *(["-o", options] if options else []), "--", url, str(path)]
+    status, output = await _run(argv, seconds)
     if status != 0:
         raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {output[-400:]}")
 
 
-async def _by_user(url: str, options: str, path: Path) -> None:
+async def _by_user(url: str, options: str, path: Path, seconds: float) -> None:
     """By a process that goes into the background as soon as all is well."""
     argv = [sys.executable, "-m", "agents.storage.nfs.fuse", url, str(path), options]
-    status, output = await _run(argv, PYTHONPATH=ROOT)
+    status, output = await _run(argv, seconds, PYTHONPATH=ROOT)
     if status != 0:
         raise TaskError("FAILED", f"{url} cannot be mounted at {path}: {output[-400:]}")
 

@@ -93,11 +93,21 @@ def test_what_an_operator_has_mounted_is_only_looked_at(tmp_path: Path, monkeypa
             assert "does not answer" in error
             assert await host.news() == []
             assert (await refusal(host.do(prepare))).reason == "UNREACHABLE"
-            assert len(began) == 1
+            # A host that connects is not held up: it says so, and tells once it answers, whatever it did before.
+            host.watched.forget(UUID)
+            connect = PrepareSharedMountPointTask(primary_storage_uuid=UUID, url=str(tmp_path), connecting=True)
+            assert "does not answer" in (await host.do(connect)).error
+            connect.first = True
+            other = Host()
+            assert "ReconnectPrimaryStorage" in (await other.do(connect)).error
+            assert not other.watched.add_to(HostInventory()).storage_mounts
+            assert len(began) == 2
             answers.set()
             end = asyncio.get_running_loop().time() + 60
             while await host.news() != [""]:
                 assert asyncio.get_running_loop().time() < end
+        wrong = PrepareSharedMountPointTask(primary_storage_uuid=UUID, url=str(tmp_path / "none"), connecting=True)
+        assert "mount the shared file system" in (await Host().do(wrong)).error
         await host.do(ReleasePrimaryStorageTask(primary_storage_uuid=UUID))
         assert os.listdir(tmp_path) == [mark.name]
         assert not host.watched.add_to(HostInventory()).storage_mounts
@@ -165,6 +175,10 @@ def has_open(path: Path) -> Iterator[int]:
             os.close(descriptor)
 
 
+async def silent_server(url: str, options: str, path: Path, *, seconds: float) -> None:
+    raise TaskError("UNREACHABLE", f"{url} could not be mounted in {seconds} s; is its server there?")
+
+
 async def told(host: Host, wanted: str) -> None:
     """Look until it is seen."""
     async with asyncio.timeout(60):
@@ -202,7 +216,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         assert (path / "volume").read_text() == "here"
 
         await client.unmount(path)
-        await told(host, "no longer")
+        await told(host, "is not mounted")
         await host.watched.mounts.mend()
         assert await host.news() == [""]
 
@@ -214,7 +228,26 @@ def test_an_export_that_is_gone_is_mounted_anew(
         assert not await host.watched.mounts.mend()
         os.kill(pid, signal.SIGCONT)
         await told(host, "")
+        # Connecting, it is passed over, and not its host.
+        os.kill(pid, signal.SIGSTOP)
+        connect = PrepareNfsStorageTask(connecting=True)
+        connect.MergeFrom(prepare)
+        connect.first = False
+        again = Host()
+        assert "does not answer" in (await again.do(connect)).error
+        os.kill(pid, signal.SIGCONT)
+        await told(again, "")
+        # Nor where it cannot be mounted: it is, once it can.
+        await client.unmount(path)
+        mounting = client.mount
+        monkeypatch.setattr(client, "mount", silent_server)
+        assert "is its server there?" in (await again.do(connect)).error
+        monkeypatch.setattr(client, "mount", mounting)
+        await told(again, "is its server there?")
+        assert await again.watched.mounts.mend()
+        assert await again.news() == [""]
         monkeypatch.undo()
+        (pid,) = stand_ins(path)
 
         wrong = ReleasePrimaryStorageTask(primary_storage_uuid=UUID, directory=str(tmp_path))
         assert (await refusal(host.do(wrong))).reason == "INVALID"

@@ -12,7 +12,7 @@ from agents.runtime.task import TaskError
 from agents.simulator.directory import Directory
 from agents.simulator.host import SimulatedHost
 from tests.api.compute.ground import Ground, on_ground, refused
-from tests.support.cloud import simulated_hosts, until
+from tests.support.cloud import add_simulator, simulated_hosts, simulator_cluster, until
 from zcloud.cli.main import main
 
 URL = "10.0.0.9:/exports/zcloud"
@@ -97,6 +97,56 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     on_ground(tmp_path, body, hosts=2)
 
 
+def test_a_silent_server_costs_no_host(tmp_path: Path) -> None:
+    """PS-07, PS-08: a host that connects has all but the storage, which says why, and has it as soon as it answers."""
+
+    async def body(here: Ground) -> None:
+        one, two = here.hosts
+        uuid = await nfs(here)
+        path = f"/var/lib/zcloud/nfs/{uuid}"
+        server = one.world.exports[URL]
+        await here.fleet.stop()
+        await until(lambda: _status(here, uuid, "DISCONNECTED"), 60)
+        for host in here.hosts:
+            host.world.mounts.clear()
+        two.world.exports.clear()
+        async with simulated_hosts(here.api, one, two):
+            await until(lambda: _hosts_connected(here), 60)
+            lacks = f"{URL} cannot be mounted at {path}: no such export"
+            told = {one.host_uuid: ("CONNECTED", ""), two.host_uuid: ("DISCONNECTED", lacks), "": ("CONNECTED", "")}
+            assert await statuses(here, uuid) == told
+            # That host does what needs no such storage.
+            vm = await here.create(primary_storage_uuid=here.storage, host_uuid=two.host_uuid)
+            assert vm.host_uuid == two.host_uuid
+            assert (await here.create(primary_storage_uuid=uuid)).host_uuid == one.host_uuid
+            two.world.mounts[path] = two.world.exports[URL] = server
+            two.world.mount_breaks(uuid, "")
+            await until(lambda: _connected(here, uuid, 2), 60)
+
+        # None had it before: the storage says so, until somebody has it looked at again.
+        await until(lambda: _status(here, uuid, "DISCONNECTED"), 60)
+        zone, cluster = await simulator_cluster(here.api, "late")
+        made = await here.api.call("AddNfsPrimaryStorage", name="new", zone_uuid=zone, url=f"{URL}2")
+        new = str(made.inventory.uuid)
+        await here.api.call("AttachPrimaryStorageToCluster", primary_storage_uuid=new, cluster_uuid=cluster)
+        late = await add_simulator(here.api, cluster, "late")
+        async with simulated_hosts(here.api, late):
+            await until(lambda: _status(here, new, "DISCONNECTED"), 60)
+            (status,) = (await here.api.call("GetPrimaryStorage", uuid=new)).inventory.host_statuses
+            assert "no such export" in status.reason
+            await until(lambda: _hosts_connected(here, late.host_uuid), 60)
+            late.world.exports[f"{URL}2"] = Directory()
+            await here.api.done("ReconnectPrimaryStorage", uuid=new)
+            assert (await statuses(here, new))[""][0] == "CONNECTED"
+
+    on_ground(tmp_path, body, hosts=2)
+
+
+async def _hosts_connected(here: Ground, *uuids: str) -> bool:
+    found = (await here.api.call("QueryHost", filter="status = Connected")).inventories
+    return {host.uuid for host in found} >= set(uuids or [host.host_uuid for host in here.hosts])
+
+
 async def _is(here: Ground, uuid: str, wanted: dict[str, tuple[str, str]]) -> bool:
     return await statuses(here, uuid) == wanted
 
@@ -122,7 +172,18 @@ def test_what_was_mounted_is_taken_away(tmp_path: Path) -> None:
         await here.api.done("DeleteVmInstance", uuid=vm.uuid)
         await here.api.done("ExpungeVmInstance", uuid=vm.uuid)
 
-        # One cannot now: it owes it, and gives it back when it connects.
+        # One cannot now: it owes it, and is asked again by itself, until it can.
+        two.pace.faults.order("ReleasePrimaryStorageTask", TaskError("REFUSED", "target is busy"), 3)
+        await here.api.done("DetachPrimaryStorageFromCluster", **cluster)
+        assert (mounts(one), mounts(two), len(await debts(here))) == ([], [path], 1)
+        often = {"category": "host", "name": "debt.interval"}
+        await here.api.call("UpdateGlobalConfig", **often, value="1")
+        await until(lambda: _paid(here), 60)
+        assert mounts(two) == []
+        await here.api.call("UpdateGlobalConfig", **often, value="3600")
+        await here.api.done("AttachPrimaryStorageToCluster", **cluster)
+
+        # Nor does it wait for that when it connects.
         two.pace.faults.order("ReleasePrimaryStorageTask", TaskError("REFUSED", "target is busy"), 1)
         await here.api.done("DetachPrimaryStorageFromCluster", **cluster)
         assert (mounts(one), mounts(two)) == ([], [path])

@@ -280,6 +280,13 @@ KNOWN: list[Setting] = [
     Setting("host", "cpu.overProvisioning.ratio", "10", "vCPUs given out for each CPU of a host.", _number(1, 1000)),
     Setting(
         "host",
+        "debt.interval",
+        "60",
+        "Seconds until a connected host is asked again for what it owes; each time twice as long, up to an hour.",
+        _SECONDS,
+    ),
+    Setting(
+        "host",
         "migration.network",
         "",
         "Network through which VMs move between hosts, such as 10.0.0.0/8; empty: the one that hosts are managed by.",

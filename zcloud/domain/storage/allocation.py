@@ -263,10 +263,11 @@ async def _cache_need(unit: Unit, storage: PrimaryStorage, host: Host, image: Im
 async def settle(unit: Unit, storage: PrimaryStorage) -> None:
     """A reconnect is over: the storage is what the hosts that have it make it."""
     status = await unit.companion(PrimaryStorageStatus, storage)
-    if (await unit.companion(PrimaryStorageCapacity, storage)).reachable:
+    capacity = await unit.companion(PrimaryStorageCapacity, storage)
+    if capacity.reachable:
         status.connected()
     else:
-        status.disconnected("no host that has it is connected")
+        status.disconnected(capacity.why_unreachable)
 
 
 async def _reconsider(unit: Unit, storage: PrimaryStorage) -> None:

@@ -77,13 +77,14 @@ class HostStorage(Companion, of="host", role="storage"):
             aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
 
     class CutOff(Event):
-        """What is mounted there is gone, or does not answer; what it is measured as again ends that."""
+        """It is gone, does not answer, or never did; what it is measured as again ends that."""
 
         primary_storage_uuid: str
         reason: str
 
         def apply(self, aggregate: Any) -> None:
-            share = msgspec.structs.replace(aggregate.shares[self.primary_storage_uuid], unusable=self.reason)
+            old = aggregate.shares.get(self.primary_storage_uuid, Share(0, 0))
+            share = msgspec.structs.replace(old, unusable=self.reason)
             aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
 
     class Claimed(Event):
@@ -130,9 +131,9 @@ class HostStorage(Companion, of="host", role="storage"):
             self.trigger(self.Measured(primary_storage_uuid=primary_storage_uuid, total=total, available=available))
 
     def cut_off(self, primary_storage_uuid: str, reason: str) -> None:
-        """Saying so again is no event, nor is anything of what was not prepared."""
+        """Saying so again is no event."""
         share = self.shares.get(primary_storage_uuid)
-        if share is not None and share.unusable != reason:
+        if share is None or share.unusable != reason:
             self.trigger(self.CutOff(primary_storage_uuid=primary_storage_uuid, reason=reason))
 
     def missing(self, primary_storage_uuids: Iterable[str]) -> str:

@@ -23,6 +23,16 @@ async def cut_off(unit: Unit, storage: PrimaryStorage, host: Host, reason: str) 
         status.disconnected(f'no host can use it; host "{host.name}": {reason}')
 
 
+async def unprepared(unit: Unit, storage: PrimaryStorage, host: Host, reason: str) -> None:
+    """The host connects, and cannot use the storage: that costs the storage its status there, not the host its own."""
+    (await unit.companion(HostStorage, host)).cut_off(storage.uuid, reason)
+    capacity = await unit.companion(PrimaryStorageCapacity, storage)
+    capacity.unusable(host.uuid, reason)
+    if not capacity.reachable:
+        status = await unit.companion(PrimaryStorageStatus, storage)
+        status.disconnected(f'no host can use it; host "{host.name}": {reason}')
+
+
 async def usable(unit: Unit, storage: PrimaryStorage, host: Host, total: int, available: int) -> None:
     """It can again; where it could all along there is nothing to say. total, available: bytes that it has there now."""
     share = (await unit.companion(HostStorage, host)).shares.get(storage.uuid)

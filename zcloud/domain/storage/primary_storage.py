@@ -192,9 +192,12 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
 
         host_uuid: str
         reason: str = ""
+        # Said of a storage that hosts share, where this one may not have had it before.
+        shared: bool = False
 
         def apply(self, aggregate: Any) -> None:
-            old = aggregate.hosts[self.host_uuid]
+            aggregate.shared = aggregate.shared or self.shared
+            old = aggregate.hosts.get(self.host_uuid, HostSpace(0, 0))
             space = HostSpace(old.total, old.available, False, self.reason)
             aggregate.hosts = {**aggregate.hosts, self.host_uuid: space}
 
@@ -285,6 +288,12 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         return any(space.reachable for space in self.hosts.values())
 
     @property
+    def why_unreachable(self) -> str:
+        """Of those that are connected one says why it cannot use it."""
+        reasons = [space.reason for space in self.hosts.values() if space.reason]
+        return f"no host can use it: {reasons[0]}" if reasons else "no host that has it is connected"
+
+    @property
     def host_statuses(self) -> tuple[PrimaryStorageHost, ...]:
         """Only where hosts see the same files: else a storage is as good as each of its hosts."""
         if not self.shared:
@@ -295,6 +304,11 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
             else PrimaryStorageHost(uuid, Status.DISCONNECTED, space.reason or "the host is not connected")
             for uuid, space in self.hosts.items()
         )
+
+    @property
+    def used_before(self) -> bool:
+        """Whether any of its hosts has ever had it, and has left its mark there."""
+        return any(space.total for space in self.hosts.values())
 
     def lacks(self, size: int, reserved: int, percent: int = 100) -> str:
         """Why there is no room for this many bytes on the whole; empty when there is."""
@@ -318,6 +332,12 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
         space = self.hosts.get(host_uuid)
         if space is not None and (space.reachable or (reason and reason != space.reason)):
             self.trigger(self.HostLost(host_uuid=host_uuid, reason=reason))
+
+    def unusable(self, host_uuid: str, reason: str) -> None:
+        """A host that shares it with others cannot use it, whether or not it ever could."""
+        space = self.hosts.get(host_uuid)
+        if space is None or space.reachable or space.reason != reason:
+            self.trigger(self.HostLost(host_uuid=host_uuid, reason=reason, shared=True))
 
     def forget(self, host_uuid: str, freed: int) -> None:
         """A host is gone, or its cluster is detached."""

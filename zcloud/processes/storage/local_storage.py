@@ -8,6 +8,7 @@ from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.storage import allocation
 from zcloud.domain.storage.host_storage import HostStorage
+from zcloud.domain.storage.mounts import unprepared
 from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageStatus
 from zcloud.kernel.job import Job
@@ -31,11 +32,14 @@ Prepared = PrepareLocalStorageResult | PrepareSharedMountPointResult | PrepareNf
 TIMEOUT = 120
 
 
-async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> Task:
-    """Measure its file system: of a directory that is made where it is local, and mounted where it is shared."""
+async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage, *, connecting: bool = False) -> Task:
+    """Measure its file system: of a directory that is made where it is local, and mounted where it is shared.
+
+    connecting: in the host's connect, which does not fail where a shared storage cannot be used.
+    """
     if not storage.spans_hosts:
         return Task(host_uuid, PrepareLocalStorageTask(primary_storage_uuid=storage.uuid, url=storage.url))
-    first = not (await unit.companion(PrimaryStorageCapacity, storage)).hosts
+    first = not (await unit.companion(PrimaryStorageCapacity, storage)).used_before
     network = await network_of(unit, storage, host_uuid)
     if isinstance(storage, NfsPrimaryStorage):
         nfs = PrepareNfsStorageTask(
@@ -45,9 +49,12 @@ async def prepare_task(unit: Unit, host_uuid: str, storage: PrimaryStorage) -> T
             directory=storage.directory,
             first=first,
             network=network,
+            connecting=connecting,
         )
         return Task(host_uuid, nfs)
-    task = PrepareSharedMountPointTask(primary_storage_uuid=storage.uuid, url=storage.url, first=first, network=network)
+    task = PrepareSharedMountPointTask(
+        primary_storage_uuid=storage.uuid, url=storage.url, first=first, network=network, connecting=connecting
+    )
     return Task(host_uuid, task)
 
 
@@ -59,7 +66,10 @@ async def take(unit: Unit, host_uuid: str, storage_uuid: str, result: Prepared) 
     if not has_it(storage, host):
         await owe_mount(unit, storage, host_uuid, "they had parted when it was mounted")
     else:
-        await allocation.measured(unit, storage, host, result.total_capacity, result.available_capacity)
+        if not isinstance(result, PrepareLocalStorageResult) and result.error:
+            await unprepared(unit, storage, host, result.error)
+        else:
+            await allocation.measured(unit, storage, host, result.total_capacity, result.available_capacity)
         if not isinstance(result, PrepareLocalStorageResult):
             await take_network(unit, storage, host, result.network)
 
@@ -119,7 +129,7 @@ async def next_due(unit: Unit, job: Job) -> Task | None:
     """The next storage that this connect has not measured yet."""
     books = await unit.companion_of(HostStorage, job.resource_uuid)
     storage = await unit.last(PrimaryStorage, books.due[0]) if books.due else None
-    return await prepare_task(unit, job.resource_uuid, storage) if storage is not None else None
+    return await prepare_task(unit, job.resource_uuid, storage, connecting=True) if storage is not None else None
 
 
 async def due_prepared(unit: Unit, job: Job, result: Prepared) -> None:
