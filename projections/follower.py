@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from agents.runtime.children import ended, kill
+from agents.runtime.children import begin, ended, kill
 from projections.projector import Projector
 from zcloud.kernel.errors import Code, Reason, Refused
-from zcloud.kernel.keep import keeper, tell
+from zcloud.kernel.keep import BrokeOff, keeper, tell
 from zcloud.kernel.log import Log
 
 log = logging.getLogger(__name__)
@@ -178,7 +177,7 @@ class ProcessFollower(Follower):
         self._loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = self._loop.create_future()
         self._log.listen(lambda _: self._tell_soon())
-        self._task = keeper(lambda: self._keep(ready), "follower", RETRY_SECONDS)
+        self._task = keeper(lambda: self._serve(ready), "follower", RETRY_SECONDS)
         await ready
 
     async def close(self) -> None:
@@ -216,36 +215,27 @@ class ProcessFollower(Follower):
             self._told = word
             worker.stdin.write(b"%d %d\n" % word)
 
-    async def _keep(self, ready: asyncio.Future[None]) -> None:
-        while True:
-            worker = self._worker = await self._begin()
-            try:
-                await self._hear(worker, ready)
-            except Exception:
-                kill(worker)  # another one takes its place
-                raise
-            status = await ended(worker)
-            log.error("the process that fills the read models ended with %d; starting it again", status)
-            await asyncio.sleep(RETRY_SECONDS)
+    async def _serve(self, ready: asyncio.Future[None]) -> None:
+        """One process, until it is gone."""
+        worker = self._worker = await begin("projections.worker", *self._arguments)
+        try:
+            served = await self._hear(worker, ready)
+        except Exception:
+            kill(worker)  # another one takes its place
+            raise
+        status = await ended(worker)
+        raise BrokeOff(f"the process that fills the read models ended with {status}", served=served)
 
-    async def _begin(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "projections.worker",
-            *self._arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the node's to answer
-        )
-
-    async def _hear(self, worker: asyncio.subprocess.Process, ready: asyncio.Future[None]) -> None:
-        """Until it is gone. A line that it could not end is none: half of a number is another number."""
+    async def _hear(self, worker: asyncio.subprocess.Process, ready: asyncio.Future[None]) -> bool:
+        """Until it is gone; whether it served. A line that it could not end is none: half a number is another one."""
         self._told = (-1, False)
         self._tell()
         assert worker.stdout is not None
+        served = False
         while (line := await worker.stdout.readline()).endswith(b"\n"):
             self._at(int(line))
             self._tell()
+            served = True
             if not ready.done():
                 ready.set_result(None)
+        return served

@@ -7,25 +7,26 @@ how far it is to its standard output; ends when its input does.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
 import pkgutil
 import sys
-import time
 from pathlib import Path
 
 import zcloud.domain
 import zcloud.kernel
+from agents.runtime.children import alone_within
 from projections.engine import open_engine
 from projections.projector import Projector
 from projections.schema.registry import ReadModels
 from zcloud.kernel import memory
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.keep import Turns, passes
 from zcloud.kernel.store import open_store
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 1.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,12 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     for package in (zcloud.kernel, zcloud.domain):
         for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(info.name)
-    store = open_store(options.data, options.store)
-    engine = open_engine(options.data, options.store)
-    projector = Projector(store, engine, ReadModels.of_api())
-    projector.prepare()
-    memory.settle()
+    models = ReadModels.of_api()
     try:
+        projector = _prepared(options.data, options.store, models)
+        memory.settle()
         _say(projector.position)
         for line in sys.stdin:
             head, _, writes = line.partition(" ")
@@ -53,6 +52,38 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _prepared(directory: Path, address: str, models: ReadModels) -> Projector:
+    """When the store is there: a process that ended instead would take a core to begin again, or begin too late."""
+    turns = Turns("read models")
+    while True:
+        with contextlib.ExitStack() as opened:
+            try:
+                store = open_store(directory, address)
+                opened.callback(store.close)
+                engine = open_engine(directory, address)
+                opened.callback(engine.dispose)
+                projector = Projector(store, engine, models)
+                projector.prepare()
+                opened.pop_all()
+                return projector
+            except Refused as refused:
+                if not passes(refused):
+                    raise
+                away = refused
+        _rest(turns, away)
+
+
+def _rest(turns: Turns, error: Exception) -> None:
+    """Until it is tried again."""
+    if turns.broke(str(error)):
+        if isinstance(error, Refused):
+            log.warning("the read models are written later: %s", error.message)
+        else:
+            log.error("the read models could not be written; trying again", exc_info=error)
+    if alone_within(turns.pause(soon=passes(error))):
+        raise BrokenPipeError("the node is gone")
+
+
 def _follow(projector: Projector, head: int, *, writes: bool) -> None:
     """Up to a position, and past it when more is there already; says at each batch, and at the end, where it is.
 
@@ -60,6 +91,7 @@ def _follow(projector: Projector, head: int, *, writes: bool) -> None:
     """
     parent = os.getppid()
     sure = projector.position < head
+    turns = Turns("read models")
     while projector.position < head or not sure:
         if os.getppid() != parent:
             raise BrokenPipeError("the node is gone")
@@ -67,20 +99,16 @@ def _follow(projector: Projector, head: int, *, writes: bool) -> None:
             if not sure:
                 projector.resume()
                 sure = True
-            elif writes:
-                projector.advance()
             else:
-                projector.watch(head)
+                if writes:
+                    projector.advance()
+                else:
+                    projector.watch(head)
+                turns = Turns("read models")
         except Exception as error:
-            if isinstance(error, Refused):
-                log.warning("the read models are written later: %s", error.message)
-            else:
-                log.exception("the read models could not be written; trying again")
-            time.sleep(RETRY_SECONDS)
-            try:
+            _rest(turns, error)
+            with contextlib.suppress(Exception):  # as long as the store is away
                 projector.resume()
-            except Exception:
-                log.warning("their store is still away")
         _say(projector.position)
     # Another worker, that of a node which was killed, may have come here first.
     _say(projector.position)

@@ -11,7 +11,7 @@ import pytest
 from agents.runtime.children import ended
 from tests.kernel.toy import Kernel, running
 from zcloud.kernel.adoption import Adoption
-from zcloud.kernel.keep import keep, tell
+from zcloud.kernel.keep import SELDOM_SECONDS, WELL_SECONDS, Turns, keep, tell
 from zcloud.kernel.keep import log as keeping
 from zcloud.kernel.log import unavailable
 
@@ -36,6 +36,55 @@ def test_work_begins_anew_until_it_is_done(caplog: pytest.LogCaptureFixture) -> 
     assert [record.getMessage().partition(":")[0] for record in caplog.records if record.name == keeping.name] == [
         "some work"
     ] * 3
+
+
+def pauses_of(error: Exception, number: int) -> list[float]:
+    """How long work that breaks off with this error each time is left alone."""
+    pauses: list[float] = []
+
+    async def breaks() -> None:
+        if len(pauses) < number:
+            raise error
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    asyncio.run(keep(breaks, "some work", 1.0, sleep))
+    return pauses
+
+
+def test_what_breaks_off_again_and_again_takes_no_core_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """ARC-12: the first time it is soon, as a takeover must be."""
+    pauses = pauses_of(ZeroDivisionError(), 2000)
+    assert pauses[0] == 1.0
+    assert all(2.0 ** (n - 1) <= pauses[n] <= 2.0**n for n in range(1, 5))
+    assert all(15.0 <= pause <= 30.0 for pause in pauses[5:])
+    assert len(set(pauses)) > 100
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_what_waits_for_a_store_notices_soon_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    assert all(1.0 <= pause <= 2.0 for pause in pauses_of(unavailable("the store is away"), 100))
+    assert len(caplog.records) == 1
+
+
+def test_who_served_for_a_while_begins_soon_again_and_who_never_did_does_not() -> None:
+    now = 0.0
+    turns = Turns("a process", monotonic=lambda: now)
+
+    def after(seconds: float, why: str = "it ended with 1", *, served: bool = True) -> tuple[bool, bool]:
+        """Whether that it broke off then is said, and whether the pause is the first one's."""
+        nonlocal now
+        turns.serves()
+        now += seconds
+        return turns.broke(why, served=served), turns.pause() == 1.0
+
+    assert after(0.0) == (True, True)
+    assert after(WELL_SECONDS - 1.0) == (False, False)
+    assert after(1.0, "it ended with 2") == (True, False)
+    assert after(100.0, "it ended with 2", served=False) == (False, False)
+    assert after(SELDOM_SECONDS, "it ended with 2", served=False) == (True, False)
+    assert after(WELL_SECONDS, "it ended with 2") == (True, True)
 
 
 def test_work_that_is_cancelled_ends() -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 import msgspec
 
-from agents.runtime.children import ended, kill
+from agents.runtime.children import begin, ended, kill
 from projections.call_log import CallLog
 from projections.call_log_import import take_over
 from zcloud.api.call_record import Told, complete
 from zcloud.kernel.errors import Refused
-from zcloud.kernel.keep import keeper
+from zcloud.kernel.keep import Turns, keeper
 from zcloud.kernel.log import unavailable
 
 log = logging.getLogger(__name__)
@@ -144,22 +143,18 @@ class ProcessWriter(CallWriter):
         super().__init__()
         self._arguments = ["--data", str(directory), "--store", store, "--node", node]
         self._worker: asyncio.subprocess.Process | None = None
+        self._turns = Turns("call-log")
+        self._until = 0.0
 
     async def _begin(self) -> asyncio.subprocess.Process:
         try:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "zcloud.api.call_worker",
-                *self._arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is the node's to answer
-            )
+            return await begin("zcloud.api.call_worker", *self._arguments)
         except OSError as error:  # the machine is out of processes, memory or files
             raise unavailable(f"the process that writes the log of calls can't be started: {error}") from error
 
     async def _write(self, batch: list[Told]) -> None:
+        if asyncio.get_running_loop().time() < self._until:
+            raise unavailable("the process that writes the log of calls ends at once; it is begun again later")
         data = msgspec.msgpack.encode(batch)
         for _ in range(2):
             worker = self._worker = self._worker or await self._begin()
@@ -175,9 +170,12 @@ class ProcessWriter(CallWriter):
                 raise unavailable(line.removeprefix(AWAY))
             if line:
                 self.lost += lost
+                self._turns = Turns("call-log")
                 return
             self._worker = None
-            log.error("the process that writes the log of calls ended with %s", await ended(worker))
+            if self._turns.broke(f"it ended with {await ended(worker)}"):
+                log.error("the process that writes the log of calls ended with %s", worker.returncode)
+        self._until = asyncio.get_running_loop().time() + self._turns.pause()
         raise unavailable("the process that writes the log of calls ends at once")
 
     async def close(self) -> None:

@@ -20,9 +20,11 @@ from zcloud.cli import tls
 from zcloud.cli.errors import CliError
 from zcloud.cli.workers import Workers
 from zcloud.kernel import memory
+from zcloud.kernel.keep import Turns
 from zcloud.kernel.leases import LEASE_SECONDS
-from zcloud.kernel.store import POSTGRESQL, StoreAway
+from zcloud.kernel.store import POSTGRESQL, StoreAway, open_store
 
+log = logging.getLogger(__name__)
 LONGEST_LEASE = 3600
 MOST_WORKERS = 64
 
@@ -75,6 +77,7 @@ def main(argv: list[str]) -> int:
     )
     tls.add_options(parser)
     parser.add_argument("--share-ports", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=["first", "again"], help=argparse.SUPPRESS)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
     if options.store and not options.store.startswith(POSTGRESQL):
@@ -112,6 +115,15 @@ async def _serve_many(options: argparse.Namespace) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.worker:
+        # Whoever started it holds the other end: a worker that nobody keeps would be in the way of the next.
+        loop.add_reader(0, lambda: None if os.read(0, 1) else _alone(stop))
+    if options.worker == "again" and not await _store_is_there(options, stop):
+        return 0
     node = Node(
         Path(options.data),
         options.agent_base,
@@ -125,14 +137,40 @@ async def _serve(options: argparse.Namespace) -> int:
         fronts=options.fronts,
     )
     memory.settle()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    starting = asyncio.ensure_future(node.start(options.listen, options.listen_agents, options.listen_enrolment))
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await node.start(options.listen, options.listen_agents, options.listen_enrolment)
-        print(f"zcloud serves on {node.address}", flush=True)
-        await stop.wait()
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            print(f"zcloud serves on {node.address}", flush=True)
+            await stopping
     finally:
+        # What it waits for at its start may never come.
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await node.stop()
     return 0
+
+
+def _alone(stop: asyncio.Event) -> None:
+    asyncio.get_running_loop().remove_reader(0)
+    stop.set()
+
+
+async def _store_is_there(options: argparse.Namespace, stop: asyncio.Event) -> bool:
+    """False when it is to stop meanwhile. Beginning as a process again and again would take a core, and be later."""
+    turns = Turns("store")
+    while not stop.is_set():
+        try:
+            store = await asyncio.to_thread(open_store, Path(options.data), options.store)
+            await asyncio.to_thread(store.head)
+            await asyncio.to_thread(store.close)
+        except StoreAway as away:
+            if turns.broke(away.message):
+                log.warning("it waits for the store: %s", away.message)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), turns.pause(soon=True))
+        else:
+            return True
+    return False

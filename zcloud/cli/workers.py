@@ -8,21 +8,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
-from agents.runtime.children import ended, kill
+from agents.runtime.children import begin, ended, kill
 from zcloud.api.addresses import hold
 from zcloud.api.server import NoDoor
 from zcloud.api.tls import TOLD
 from zcloud.cli import tls
 from zcloud.cli.errors import CliError
+from zcloud.kernel.keep import BrokeOff, keep
 
-log = logging.getLogger(__name__)
 DOORS = ("listen", "listen_agents", "listen_enrolment")
 SERVES = "zcloud serves on "
 AGAIN_SECONDS = 1.0
@@ -38,6 +36,7 @@ class Workers:
         self._held = {door: _held(getattr(options, door)) for door in DOORS}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
+        self._served: set[int] = set()
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
@@ -72,36 +71,48 @@ class Workers:
         return 1
 
     async def _keep(self, number: int, serves: asyncio.Future[None]) -> None:
-        while not self._stopping.is_set():
-            try:
-                status = await self._run(number, serves)
-            except Exception:  # there is no process to be had just now, or whatever it is
-                if not serves.done():
-                    raise
-                log.exception("worker %d broke off; starting it again", number)
-            else:
-                if not serves.done():
-                    return  # it says itself why it could not start
-                if not self._stopping.is_set():
-                    log.error("worker %d ended with %d; starting it again", number, status)
-            if not self._stopping.is_set():
-                await asyncio.sleep(AGAIN_SECONDS)
+        """Until all are to stop. One that could never be begun ends this; it says itself why it could not start."""
+        never: list[Exception] = []
 
-    async def _run(self, number: int, serves: asyncio.Future[None]) -> int:
+        async def serve() -> None:
+            try:
+                await self._run(number, serves)
+            except Exception as error:
+                if serves.done():
+                    raise
+                never.append(error)
+
+        await keep(serve, f"worker-{number}", AGAIN_SECONDS, self._rest)
+        if never:
+            raise never[0]
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _run(self, number: int, serves: asyncio.Future[None]) -> None:
+        """One process, until it is gone."""
+        if self._stopping.is_set():
+            return
         process = self._processes[number] = await self._start(number)
         if self._stopping.is_set():
             process.terminate()
+        served = False
         try:
             assert process.stdout is not None
             async for line in process.stdout:
                 if line.decode(errors="replace").startswith(SERVES):
+                    served = True
+                    self._served.add(number)
                     self._show(number)
                     if not serves.done():
                         serves.set_result(None)
-            return await process.wait()
+            status = await process.wait()
         except Exception:
             kill(process)  # another one takes its place, and its name
             raise
+        if serves.done() and not self._stopping.is_set():
+            raise BrokeOff(f"it ended with {status}", served=served)
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         o = self._options
@@ -110,17 +121,11 @@ class Workers:
         argv += ["--vault-key", o.vault_key or self._directory / "vault.key", "--lease", o.lease]
         argv += ["--fronts", "0"]  # the nodes are as many as were asked for
         argv += ["--agent-base", o.agent_base, "--log-level", o.log_level, *tls.arguments(o)]
+        # One that never served yet says at once what is wrong with its store.
+        argv += ["--worker", "again" if number in self._served else "first"]
         for door, (address, _) in self._held.items():
             argv += [f"--{door.replace('_', '-')}", address]
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "zcloud.cli.main",
-            "serve",
-            *map(str, argv),
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is this process's to answer
-        )
+        return await begin("zcloud.cli.main", "serve", *argv)
 
     def _of(self, number: int) -> Path:
         return self._directory / f"worker-{number}"

@@ -21,7 +21,7 @@ from zcloud.api.front.credentials import Certificate
 from zcloud.api.rpcs import of_the_api
 from zcloud.api.server import NoDoor
 from zcloud.api.tls import TlsDoor
-from zcloud.kernel.keep import keeper
+from zcloud.kernel.keep import BrokeOff, keeper
 
 log = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0
@@ -119,26 +119,30 @@ class Fronts:
         if tls is not None:
             self._certificate = _packed(tls)
         port, *_ = await asyncio.gather(*(front.listen(address, self._certificate) for front in self._fronts))
-        self._keepers = [keeper(partial(self._keep, n, address), f"front-{n}") for n in range(self._count)]
+        self._keepers = [
+            keeper(partial(self._serve, n, address), f"front-{n}", AGAIN_SECONDS) for n in range(self._count)
+        ]
         if tls is not None:
             self._keepers.append(keeper(partial(self._renew, tls), "front-certificates"))
         return port
 
-    async def _keep(self, number: int, address: str) -> None:
-        while True:
-            front = self._fronts[number]
-            await front.gone.wait()
-            # One that hangs would go on taking connections that nobody serves.
-            status = await ended(front.process) if front.process is not None else "no start"
-            log.error("the process that listens at %s ended with %s; starting it again", address, status)
-            await asyncio.sleep(AGAIN_SECONDS)
-            again = self._fronts[number] = Front(self.answers)
+    async def _serve(self, number: int, address: str) -> None:
+        """One of them, until it is gone."""
+        front = self._fronts[number]
+        if front.gone.is_set():
+            front = self._fronts[number] = Front(self.answers)
             try:
-                await again.begin()
-                await again.listen(address, self._certificate)
-            except Exception as error:  # no door; no process or file is to be had just now; or whatever it is
-                log.error("%s", error, exc_info=not isinstance(error, OSError))
-                again.give_up()
+                await front.begin()
+                await front.listen(address, self._certificate)
+            except Exception as error:
+                front.give_up()
+                if isinstance(error, OSError):  # no door; no process or file is to be had just now
+                    raise BrokeOff(str(error), served=False) from error
+                raise
+        await front.gone.wait()
+        # One that hangs would go on taking connections that nobody serves.
+        status = await ended(front.process) if front.process is not None else "no start"
+        raise BrokeOff(f"the process that listens at {address} ended with {status}")
 
     async def _renew(self, tls: TlsDoor) -> None:
         while True:
