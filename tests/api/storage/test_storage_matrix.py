@@ -69,7 +69,10 @@ def test_images_pass_between_kinds_that_go_together_only(tmp_path: Path) -> None
         assert PAIR in error.message
         data = await add_image(here, "data", media_type="DataVolumeTemplate")
         fields = {"name": "d", "image_uuid": data, "primary_storage_uuid": block}
-        assert PAIR in (await here.failed("CreateDataVolumeFromVolumeTemplate", **fields)).error
+        error = await refused(api.call("CreateDataVolumeFromVolumeTemplate", **fields))
+        assert error.code == "FAILED_PRECONDITION"
+        assert PAIR in error.message
+        assert (await api.call("QueryVolume", count=True)).total == 0
 
         # to it
         volume = (await api.done("CreateDataVolume", name="v", disk_size=GIB, primary_storage_uuid=block)).inventory

@@ -13,8 +13,9 @@ from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import ALLOWED
 from zcloud.domain.infrastructure.host import Host
 from zcloud.domain.operations.global_config import setting
-from zcloud.domain.storage.allocation import claim_cache
+from zcloud.domain.storage.allocation import claim_cache, lies_in_cache
 from zcloud.domain.storage.image import Image, ImageFacts, MediaType, must_be_usable
+from zcloud.domain.storage.image_copies import usable_copy
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.snapshots import forget_volume
 from zcloud.domain.storage.volume import Volume, VolumeState, VolumeStatus
@@ -60,6 +61,8 @@ async def create_data_volume_from_template(call: Call, unit: Unit, request: Any)
         raise precondition(Reason.NOT_SUPPORTED, text, image_uuid=image.uuid)
     storage = await unit.usable(PrimaryStorage, request.primary_storage_uuid)
     host = await _host(unit, storage, request.host_uuid, facts.size)
+    if not await lies_in_cache(unit, storage, host, image):
+        await usable_copy(unit, image, host.zone_uuid, storage)
     volume = await unit.new(Volume, request.resource_uuid)
     volume.create_data(
         name=request.name,
