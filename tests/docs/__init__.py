@@ -1,0 +1,1 @@
+"""What README and the pages under docs tell people to type."""
