@@ -64,6 +64,8 @@ class World:
     # What is mounted for storages that several hosts share, and why it cannot be used.
     storage_mounts: dict[str, str] = field(default_factory=dict)
     mount_errors: dict[str, str] = field(default_factory=dict)
+    # Processes that had it mounted and have ended, the last of each.
+    mount_ended: dict[str, str] = field(default_factory=dict)
     volumes: Files[Volume] = field(init=False)
     cache: Files[int] = field(init=False)
     storages: set[str] = field(default_factory=set)
@@ -138,7 +140,8 @@ class World:
     def storage_mount(self, primary_storage_uuid: str) -> StorageMountSeen:
         """How what is mounted for it is."""
         error = self.mount_errors.get(primary_storage_uuid, "")
-        seen = StorageMountSeen(primary_storage_uuid=primary_storage_uuid, error=error)
+        ended = self.mount_ended.get(primary_storage_uuid, "")
+        seen = StorageMountSeen(primary_storage_uuid=primary_storage_uuid, error=error, ended_process=ended)
         directory = self.mounts.get(self.storage_mounts[primary_storage_uuid])
         if directory is not None and not error:
             seen.total_capacity, seen.available_capacity = directory.size, directory.available

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class StorageMounts:
         # What mounting anew could help against, and why it did not.
         self._faults: dict[str, int] = {}
         self._hints: dict[str, str] = {}
+        # The last process of each that has ended while it had it mounted, by a name that no other has.
+        self._ended: dict[str, str] = {}
         # One mounts or unmounts at a time.
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -101,14 +104,14 @@ class StorageMounts:
             self.forget(uuid)
             return f"{error.message}; ReconnectPrimaryStorage has it looked at again"
         self._watched[uuid] = mount
-        self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=error.message)
+        self._unwell(uuid, error.message)
         if mount.url:
             self._hints[uuid] = error.message
         return error.message
 
     def forget(self, storage_uuid: str) -> None:
         """No more."""
-        for book in (self._watched, self._seen, self._faults, self._hints):
+        for book in (self._watched, self._seen, self._faults, self._hints, self._ended):
             book.pop(storage_uuid, None)
 
     async def must_answer(self, mount: Mount) -> None:
@@ -119,6 +122,7 @@ class StorageMounts:
             raise TaskError("UNREACHABLE", silent(mount)) from None
         except OSError as error:
             if error.errno == errno.ENOTCONN and mount.url:
+                self._has_ended(mount.storage_uuid)
                 await client.discard(mount.path)
 
     async def unmount(self, mount: Mount) -> None:
@@ -144,6 +148,15 @@ class StorageMounts:
         before = {uuid: self._seen[uuid].error for uuid in self._watched}
         await asyncio.gather(*(self._look(mount) for mount in tuple(self._watched.values())))
         return [seen for uuid, seen in self._seen.items() if seen.error != before.get(uuid, seen.error)]
+
+    def _has_ended(self, uuid: str) -> None:
+        """Found once, and not again until it is mounted anew."""
+        if self._faults.get(uuid) != errno.ENOTCONN:
+            self._ended[uuid] = secrets.token_hex(8)
+
+    def _unwell(self, uuid: str, error: str) -> None:
+        ended = self._ended.get(uuid, "")
+        self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=error, ended_process=ended)
 
     async def mend(self) -> bool:
         """Mount anew what is gone; whether there was anything to try.
@@ -183,7 +196,10 @@ class StorageMounts:
         self._faults.pop(uuid, None)
         self._hints.pop(uuid, None)
         self._seen[uuid] = StorageMountSeen(
-            primary_storage_uuid=uuid, total_capacity=total, available_capacity=available
+            primary_storage_uuid=uuid,
+            total_capacity=total,
+            available_capacity=available,
+            ended_process=self._ended.get(uuid, ""),
         )
 
     async def _look(self, mount: Mount) -> None:
@@ -193,13 +209,15 @@ class StorageMounts:
         except TimeoutError:
             if self._watched.get(uuid) is mount:
                 self._faults.pop(uuid, None)
-                self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=silent(mount))
+                self._unwell(uuid, silent(mount))
         except OSError as error:
             if self._watched.get(uuid) is mount:
+                if error.errno == errno.ENOTCONN and mount.url:
+                    self._has_ended(uuid)
                 if error.errno not in NOT_MENDED and mount.url:
                     self._faults[uuid] = error.errno or 0
                 hint = f"; {self._hints[uuid]}" if uuid in self._hints else ""
-                self._seen[uuid] = StorageMountSeen(primary_storage_uuid=uuid, error=_why(mount, error) + hint)
+                self._unwell(uuid, _why(mount, error) + hint)
         else:
             if self._watched.get(uuid) is mount:
                 self._well(uuid, total, available)

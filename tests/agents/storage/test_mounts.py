@@ -208,9 +208,13 @@ def test_an_export_that_is_gone_is_mounted_anew(
         with has_open(path / "volume") as guest:
             os.kill(pid, signal.SIGKILL)
             await told(host, "has ended")
+            (seen,) = host.watched.add_to(HostInventory()).storage_mounts
+            assert seen.ended_process
             # Who has a file open in what is dead only gets errors, whether or not it is mounted anew.
             assert await host.watched.mounts.mend()
             assert await host.news() == [""]
+            (again,) = host.watched.add_to(HostInventory()).storage_mounts
+            assert (again.error, again.ended_process) == ("", seen.ended_process), "who has a file open must know"
             with pytest.raises(OSError, match="not connected"):
                 os.read(guest, 4)
         assert (path / "volume").read_text() == "here"

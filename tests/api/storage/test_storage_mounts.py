@@ -58,9 +58,17 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         assert not local.host_statuses
         vm = await here.create(primary_storage_uuid=uuid, strategy="create_stopped")
 
+        # Who runs there has had its disk open through it: it says so until it is started again.
+        runs = await here.create(primary_storage_uuid=uuid, host_uuid=one.host_uuid)
+        apart = await here.create(primary_storage_uuid=here.storage, host_uuid=one.host_uuid)
+        one.world.mount_ended[uuid] = "first"
         one.world.mount_breaks(uuid, GONE)
         broken = {**well, one.host_uuid: ("DISCONNECTED", GONE)}
         await until(lambda: _is(here, uuid, broken), 60)
+        found = (
+            await here.api.call("QueryVmInstance", filter='state = Running AND state_reason : "give errors"')
+        ).inventories
+        assert [one.uuid for one in found] == [runs.uuid]
         filter_ = "host_statuses.status = Disconnected"
         assert len((await here.api.call("QueryPrimaryStorage", filter=filter_)).inventories) == 1
         # VMs and volumes go to the other host; asked for by name, it is refused with the reason.
@@ -86,7 +94,14 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         two.world.mount_breaks(uuid, "")
         one.world.mount_breaks(uuid, "")
         await until(lambda: _is(here, uuid, well), 60)
+        assert "stop it (type Cold)" in (await here.vm(runs.uuid)).state_reason
+        await here.api.done("StopVmInstance", uuid=runs.uuid, type="Cold")
+        await here.api.done("StartVmInstance", uuid=runs.uuid)
+        one.world.changes.put_nowait(one.world.inventory())
+        await until(lambda: _is(here, uuid, well), 60)
         await here.api.done("MigrateVm", vm_instance_uuid=vm.uuid, host_uuid=one.host_uuid)
+
+        assert [(await here.vm(vm.uuid)).state_reason for vm in (runs, apart, vm)] == ["", "", ""]
 
         # What is gone when a host connects is looked at by its connect.
         one.world.mount_breaks(uuid, GONE)

@@ -16,7 +16,7 @@ class Share(msgspec.Struct, frozen=True, omit_defaults=True):
     """One primary storage on one host, in bytes. since: net claims since available was measured.
 
     since_virtual: the part of these that is of volumes, by their virtual size. unusable: why nothing can be done there
-    now; empty when something can.
+    now; empty when something can. ended: the last process known to have had it mounted, and to have ended.
     """
 
     total: int
@@ -25,6 +25,7 @@ class Share(msgspec.Struct, frozen=True, omit_defaults=True):
     claims: dict[str, int] = {}
     since_virtual: int = 0
     unusable: str = ""
+    ended: str = ""
 
     @property
     def claimed(self) -> int:
@@ -73,7 +74,9 @@ class HostStorage(Companion, of="host", role="storage"):
 
         def apply(self, aggregate: Any) -> None:
             old = aggregate.shares.get(self.primary_storage_uuid)
-            share = Share(self.total, self.available, 0, old.claims if old is not None else {})
+            share = Share(self.total, self.available)
+            if old is not None:
+                share = msgspec.structs.replace(share, claims=old.claims, ended=old.ended)
             aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
 
     class CutOff(Event):
@@ -85,6 +88,16 @@ class HostStorage(Companion, of="host", role="storage"):
         def apply(self, aggregate: Any) -> None:
             old = aggregate.shares.get(self.primary_storage_uuid, Share(0, 0))
             share = msgspec.structs.replace(old, unusable=self.reason)
+            aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
+
+    class MountEnded(Event):
+        """What had it mounted has ended: who had files open through that gets errors, also when it is mounted anew."""
+
+        primary_storage_uuid: str
+        ended: str
+
+        def apply(self, aggregate: Any) -> None:
+            share = msgspec.structs.replace(aggregate.shares[self.primary_storage_uuid], ended=self.ended)
             aggregate.shares = {**aggregate.shares, self.primary_storage_uuid: share}
 
     class Claimed(Event):
@@ -135,6 +148,14 @@ class HostStorage(Companion, of="host", role="storage"):
         share = self.shares.get(primary_storage_uuid)
         if share is None or share.unusable != reason:
             self.trigger(self.CutOff(primary_storage_uuid=primary_storage_uuid, reason=reason))
+
+    def mount_ended(self, primary_storage_uuid: str, ended: str) -> bool:
+        """Whether that is news. ended: the process, by the name that its host gave it."""
+        share = self.shares.get(primary_storage_uuid)
+        if share is None or share.ended == ended:
+            return False
+        self.trigger(self.MountEnded(primary_storage_uuid=primary_storage_uuid, ended=ended))
+        return True
 
     def missing(self, primary_storage_uuids: Iterable[str]) -> str:
         """Why one of these storages, where a VM's volumes lie, cannot be used here; empty when all can."""
@@ -191,5 +212,5 @@ def _fold_claim(aggregate: Any, storage: str, key: str, size: int | None) -> Non
     if size is not None:
         claims[key] = size
     virtual = share.since_virtual + (grown if is_volume(key) else 0)
-    new = Share(share.total, share.available, share.since + grown, claims, virtual, share.unusable)
+    new = msgspec.structs.replace(share, since=share.since + grown, claims=claims, since_virtual=virtual)
     aggregate.shares = {**aggregate.shares, storage: new}
