@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from agents.runtime.task import TaskError
-from tests.faults.harness.books import picture, violations
+from tests.faults.harness.books import violations
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import ground
 from tests.faults.harness.loop import later
 from tests.faults.harness.loop import run as run_loop
+from tests.faults.harness.picture import picture
 from tests.faults.harness.scenarios import Scenario
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import JobState
