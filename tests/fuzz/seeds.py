@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.api.populated import Populated
 from zcloud.domain.infrastructure.host import HostStatus
-from zcloud.domain.infrastructure.host_debt import HostDebt, OwedItem, debt_uuid
+from zcloud.domain.infrastructure.host_debt import HostDebt, OwedItem, debt_uuids
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageStatus
 from zcloud.domain.storage.image import Image, ImageFacts
@@ -32,7 +32,7 @@ async def seed(made: Populated, cluster: str) -> None:
         place = {"zone_uuid": zone, "cluster_uuid": cluster}
         host.create(name="kvm", management_ip="203.0.113.4", **place, **access)
         (await unit.companion(HostStatus, host)).connecting()
-        debt = await unit.new(HostDebt, debt_uuid("0" * 32), account_uuid=admin)
+        debt = await unit.new(HostDebt, debt_uuids("0" * 32).uuid, account_uuid=admin)
         debt.create(name="gone", zone_uuid=zone, host_uuid="0" * 32, management_ip="203.0.113.5")
         debt.owe(OwedItem(owed_kind="l2_network", owed_uuid=made.uuids["l2_network"], device="eth9"))
         stores = [await _store(unit, made, admin, f"store{n}", {**access, "token": sealed}) for n in (1, 2)]

@@ -17,8 +17,8 @@ async def actor_of(cloud: Cloud, token: str, source: str) -> Actor:
     """The account behind a token; nobody when there is no token. Raises UNAUTHENTICATED."""
     if not token:
         return Actor(source=source)
-    session = await cloud.load(sessions.uuid_of(token))
-    if not isinstance(session, Session) or not session.valid(cloud.clock.now()):
+    session = await cloud.find(Session, *sessions.uuids_of(token))
+    if session is None or not session.valid(cloud.clock.now()):
         raise Refused(Code.UNAUTHENTICATED, Reason.NOT_LOGGED_IN, "the session is unknown or over; log in again")
     account = await cloud.load(session.account_uuid)
     if not isinstance(account, Account) or not account.exists:

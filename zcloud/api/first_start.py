@@ -32,6 +32,10 @@ async def run(node: Any) -> None:
 async def _make_admin(node: Any) -> None:
     """Make the admin account, once; the password file comes first, so that a crash between loses nobody."""
     path: Path = node.directory / "admin-password"
+    uuids = LoginName.uuids_of(NAME)
+    # What came first there tells the age of the log; who made what since does not.
+    first = node.recorder.read_stream(uuids.before, upto=1)
+    node.cloud.older = bool(first) and first[0].topic == LoginName.Created.topic
     if await node.cloud.load(ADMIN_UUID) is not None:
         return
     password = _write(path, token(18))
@@ -42,7 +46,7 @@ async def _make_admin(node: Any) -> None:
             return False
         account = await unit.new(Account, ADMIN_UUID)
         account.create(name=NAME, password_hash=hashed, type=AccountType.ADMIN)
-        name = await unit.new(LoginName, LoginName.uuid_of(NAME))
+        name = await unit.new(LoginName, uuids.uuid)
         name.create(name=NAME, account=ADMIN_UUID)
         return True
 

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from zcloud.kernel.errors import Code, Reason, Refused, quoted
+from zcloud.kernel.ids import is_derived
 from zcloud.v1 import options_pb2 as o
 
 DEFAULT_LENGTH = 255
@@ -71,6 +72,10 @@ def _path(text: str) -> str:
     return "" if good else 'an absolute path, without "..", "//" or a slash at the end'
 
 
+def _chosen(uuid: str) -> str:
+    return "none that the cloud derives itself; a uuid of version 4, 5 or 7 will do" if is_derived(uuid) else ""
+
+
 _FUNCTIONS: dict[int, Check] = {
     o.FORMAT_IPV4: _ipv4,
     o.FORMAT_CIDR: _cidr,
@@ -82,7 +87,9 @@ _FUNCTIONS: dict[int, Check] = {
 def _text(field: FieldDescriptor, rules: o.FieldRules) -> Check:
     longest = rules.max_length or DEFAULT_LENGTH
     pattern = _PATTERNS.get(rules.format)
-    function = _FUNCTIONS.get(rules.format)
+    # What callers choose for something new must not be where the cloud will look for something of its own.
+    new = field.name == "resource_uuid" and rules.format == o.FORMAT_UUID and not rules.required
+    function = _chosen if new else _FUNCTIONS.get(rules.format)
     control = _ANY_CONTROL if rules.format else _CONTROL
 
     def check(value: str) -> str:
@@ -94,7 +101,6 @@ def _text(field: FieldDescriptor, rules: o.FieldRules) -> Check:
             return pattern[1]
         return function(value) if function is not None else ""
 
-    del field
     return check
 
 

@@ -18,11 +18,13 @@ from zcloud.kernel.keep import tell
 from zcloud.kernel.leases import Leases, SoleOwner
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Append, Record, RequestRecord
+from zcloud.kernel.resource import Resource
 from zcloud.kernel.settle import settle
 from zcloud.kernel.snapshot import Snapshots, load
 from zcloud.kernel.unit import Unit
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
 ATTEMPTS = 20
 CACHED = 200_000
 
@@ -52,6 +54,8 @@ class Cloud:
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or TimedIds()
         self.ports: dict[str, Any] = {}
+        # Whether the log may be one that was begun when derived uuids were of version 5.
+        self.older = True
         # Without them long streams are folded from their beginning.
         self.snapshots: Snapshots | None = None
         self._cache: OrderedDict[str, Aggregate | None] = OrderedDict()
@@ -80,6 +84,13 @@ class Cloud:
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
         return found
+
+    async def find(self, cls: type[R], uuid: str, before: str = "") -> R | None:
+        """The resource outside of a decision, as load and Unit.find give it; None when there is none of this kind."""
+        found = await self.load(uuid)
+        if isinstance(found, cls) and found.exists:
+            return found
+        return await self.find(cls, before) if before and self.older else None
 
     def is_fresh(self, stream: str) -> None:
         """Nothing ever happened in a stream that was just named at random: the log need not be asked."""

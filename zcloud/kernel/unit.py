@@ -34,22 +34,30 @@ class Unit:
 
     # -- reading
 
-    async def find(self, cls: type[R], uuid: str) -> R | None:
-        """The resource, or None when there is none of this kind under the uuid."""
-        found = await self._load(uuid)
-        return found if isinstance(found, cls) and found.exists else None
+    async def find(self, cls: type[R], uuid: str, before: str = "") -> R | None:
+        """The resource, or None when there is none of this kind under the uuid.
 
-    async def get(self, cls: type[R], uuid: str) -> R:
-        """The resource; raises NOT_FOUND."""
-        found = await self.find(cls, uuid)
+        before: of a derived uuid, where it lies in older logs. What is new is never made there; so only one of the two
+        can be alive, and whatever else others put there is not of this kind.
+        """
+        found = await self._load(uuid)
+        if isinstance(found, cls) and found.exists:
+            return found
+        return await self.find(cls, before) if before and self.cloud.older else None
+
+    async def get(self, cls: type[R], uuid: str, before: str = "") -> R:
+        """The resource; raises NOT_FOUND. before: as in find."""
+        found = await self.find(cls, uuid, before)
         if found is None:
             raise not_found(cls.kind, uuid)
         return found
 
-    async def last(self, cls: type[R], uuid: str) -> R | None:
-        """The resource as it is or was; None only when there never was one."""
+    async def last(self, cls: type[R], uuid: str, before: str = "") -> R | None:
+        """The resource as it is or was; None only when there never was one. before: as in find."""
         found = await self._load(uuid)
-        return found if isinstance(found, cls) else None
+        if isinstance(found, cls):
+            return found
+        return await self.last(cls, before) if before and self.cloud.older else None
 
     async def usable(self, cls: type[R], uuid: str) -> R:
         """The resource, for something new to rest on; raises also when it is being deleted."""

@@ -62,8 +62,8 @@ class Watch:
         await self.cloud.decide(self.cloud.by_itself(self.name, reason), body)
 
     def _on_committed(self, records: list[Record]) -> None:
-        uuid = known(*self.interval).uuid
-        if any(record.resource_uuid == uuid for record in records):
+        uuids = known(*self.interval).uuids
+        if any(record.resource_uuid in uuids for record in records):
             self._changed.set()
 
     async def _run(self) -> None:

@@ -48,7 +48,7 @@ def test_settings(tmp_path: Path) -> None:
 
             async def of_another_version(unit: Unit) -> None:
                 setting = Setting("host", "forgotten", "1", "What another version knew.", lambda text: "")
-                (await unit.new(GlobalConfig, setting.uuid, account_uuid=ADMIN_UUID)).create(setting)
+                (await unit.new(GlobalConfig, setting.uuids.uuid, account_uuid=ADMIN_UUID)).create(setting)
 
             await api.node.cloud.decide(Context(), of_another_version)
         # a start changes nothing that an operator chose, and adds no events

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from zcloud.domain.infrastructure.host_debt import HostDebt, OwedItem, debt_uuid
+from zcloud.domain.infrastructure.host_debt import HostDebt, OwedItem, debt_uuids
 
 VM = OwedItem("vm_instance", "1" * 32, reason="away")
 FILES = OwedItem("volume", "2" * 32, paths=("/ps/a", "/ps/b"), reason="away")
 
 
 def debt(*items: OwedItem) -> HostDebt:
-    made = HostDebt.blank(debt_uuid("h" * 32))
+    made = HostDebt.blank(debt_uuids("h" * 32).uuid)
     made.create(name="host", zone_uuid="z", host_uuid="h" * 32, management_ip="10.0.0.1")
     for item in items:
         made.owe(item)
@@ -50,4 +50,4 @@ def test_what_is_written_off_stays_in_the_log() -> None:
 
 
 def test_each_host_has_one() -> None:
-    assert debt_uuid("a" * 32) == debt_uuid("a" * 32) != debt_uuid("b" * 32)
+    assert debt_uuids("a" * 32) == debt_uuids("a" * 32) != debt_uuids("b" * 32)

@@ -60,7 +60,7 @@ def test_the_setting_is_what_hosts_are_measured_by(monkeypatch: pytest.MonkeyPat
             return [host.uuid]
 
     monkeypatch.setattr(ground.unit, "port", {"views": Hosts()}.__getitem__)
-    config = run(ground.unit.get(GlobalConfig, known(*host_size.RATIO).uuid))
+    config = run(ground.unit.get(GlobalConfig, *known(*host_size.RATIO).uuids))
     run(change(ground.unit, config, "3"))
     assert capacity.total_cpu_capacity == 12
     before = len(events(capacity))

@@ -32,6 +32,7 @@ class EmptyCloud:
     def __init__(self) -> None:
         self.ids = SeededIds(7)
         self.ports: dict[str, Any] = {}
+        self.older = False
 
     async def load(self, stream: str, companion: Any = None) -> None:
         return None

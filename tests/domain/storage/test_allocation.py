@@ -197,7 +197,7 @@ def test_what_is_over_provisioned_and_what_is_not() -> None:
     assert run(allocation.lacks(ground.unit, storage, host, 30 * GIB + 1)) != ""
 
     key = known(*over_provisioning.RATIO)
-    own = run(ground.unit.new(ResourceConfig, ResourceConfig.uuid_of(key, storage.uuid)))
+    own = run(ground.unit.new(ResourceConfig, ResourceConfig.uuids_of(key.category, key.name, storage.uuid).uuid))
     own.create(key, "1.5", "primary_storage", storage.uuid)
     run(allocation.measured(ground.unit, storage, host, 101 * GIB, 101 * GIB - GIB))
     run(allocation.measured(ground.unit, storage, host, 101 * GIB, 101 * GIB))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zcloud.domain.storage.image_cache import ImageCache, cache_uuid
+from zcloud.domain.storage.image_cache import ImageCache, cache_uuids
 
 
 def cached() -> ImageCache:
-    made = ImageCache.blank(cache_uuid("p" * 32, "", "image-1"))
+    made = ImageCache.blank(cache_uuids("p" * 32, "", "image-1").uuid)
     made.create(name="linux", where=("z" * 32, "p" * 32, ""), image_uuid="i" * 32, path="/ps/i", size=7)
     return made
 
@@ -41,5 +41,5 @@ def test_counting_is_an_event_where_it_finds_something_new() -> None:
 
 
 def test_the_uuid_follows_from_what_it_is() -> None:
-    assert cache_uuid("p", "h", "i-1") == cache_uuid("p", "h", "i-1")
-    assert len({cache_uuid("p", "h", "i-1"), cache_uuid("p", "", "i-1"), cache_uuid("p", "h", "i-2")}) == 3
+    assert cache_uuids("p", "h", "i-1") == cache_uuids("p", "h", "i-1")
+    assert len({cache_uuids("p", "h", "i-1"), cache_uuids("p", "", "i-1"), cache_uuids("p", "h", "i-2")}) == 3

@@ -23,7 +23,7 @@ from zcloud.kernel.errors import Code, Refused
 def test_every_default_is_what_its_setting_may_be() -> None:
     for one in KNOWN:
         one.must_take(one.default)
-    assert len({(one.category, one.name) for one in KNOWN}) == len(KNOWN) == len({one.uuid for one in KNOWN})
+    assert len({(one.category, one.name) for one in KNOWN}) == len(KNOWN) == len({one.uuids for one in KNOWN})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_decisions_go_by_what_an_operator_chose() -> None:
     unit = ground.unit
     assert run(setting_int(unit, "image", "expungePeriod")) == 259200
     run(make_known(unit, "owner"))
-    period = run(unit.get(GlobalConfig, known("image", "expungePeriod").uuid))
+    period = run(unit.get(GlobalConfig, *known("image", "expungePeriod").uuids))
     period.set("60")
     assert run(setting_int(unit, "image", "expungePeriod")) == 60
     period.set("60")
@@ -54,7 +54,7 @@ def test_decisions_go_by_what_an_operator_chose() -> None:
     assert run(setting(unit, "image", "expungePeriod")) == "259200"
     assert run(setting_bytes(unit, "backupStorage", "reservedCapacity")) == GIB
     assert run(setting_bool(unit, "vm", "instanceOffering.setNullWhenDeleting")) is True
-    run(unit.get(GlobalConfig, known("image", "download.allowedPaths").uuid)).set("/a, /b")
+    run(unit.get(GlobalConfig, *known("image", "download.allowedPaths").uuids)).set("/a, /b")
     assert run(setting_list(unit, "image", "download.allowedPaths")) == ("/a", "/b")
 
 
@@ -63,7 +63,7 @@ def test_a_new_default_reaches_who_chose_nothing() -> None:
     run(make_known(ground.unit, "owner"))
     before = known("image", "expungePeriod")
     after = replace(before, default="5", description="otherwise")
-    config = run(ground.unit.get(GlobalConfig, before.uuid))
+    config = run(ground.unit.get(GlobalConfig, *before.uuids))
     config.redefine(before)
     assert len(config.pending) == 1
     config.redefine(after)

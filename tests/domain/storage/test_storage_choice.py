@@ -14,7 +14,7 @@ from zcloud.kernel.resource import Resource
 
 def put(ground: Ground, name: str, of: Resource, value: str) -> None:
     key = known("primaryStorage", name)
-    made = run(ground.unit.new(ResourceConfig, ResourceConfig.uuid_of(key, of.uuid)))
+    made = run(ground.unit.new(ResourceConfig, ResourceConfig.uuids_of(key.category, key.name, of.uuid).uuid))
     made.create(key, value, of.kind, of.uuid)
 
 

@@ -17,7 +17,7 @@ from zcloud.domain.infrastructure.host import HostCapacity
 from zcloud.domain.network.ip_pool import IpPool
 from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.host_storage import HostStorage
-from zcloud.domain.storage.image_cache import cache_uuid
+from zcloud.domain.storage.image_cache import cache_uuids
 from zcloud.domain.storage.nfs_primary_storage import MOUNTS
 from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume_chain import VolumeChain
@@ -180,7 +180,7 @@ def _caches(fold: Fold) -> list[str]:
     for host in fold.all("host"):
         for one in fold.companion(HostImageCache, host.uuid).cached_images:
             where = "" if one.primary_storage_uuid in spans else host.uuid
-            cached.add(cache_uuid(one.primary_storage_uuid, where, one.name))
+            cached.add(cache_uuids(one.primary_storage_uuid, where, one.name).uuid)
     entries = {m.uuid: fold.value(m, "volume_count") for m in fold.all("image_cache")}
     stand = Counter(fold.value(m, "image_cache_uuid") for m in fold.all("volume"))
     found = []

@@ -9,7 +9,7 @@ from typing import Any
 from agents.simulator.world import DhcpServer, Vm
 from tests.faults.harness.cloud import Run
 from tests.faults.harness.grounds import GIB, HOST, vm_fields
-from zcloud.domain.infrastructure.host_debt import OwedItem, debt_uuid
+from zcloud.domain.infrastructure.host_debt import OwedItem, debt_uuids
 from zcloud.domain.network.l2_network import bridge_of
 from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.kernel.ids import derive
@@ -112,7 +112,7 @@ async def collects(run: Run) -> str:
 
     await run.decide(body)
     return await run.submit(
-        "collect_host_debt", host.uuid, {"debt": debt_uuid(host.uuid), "items": [list(i.key) for i in items]}
+        "collect_host_debt", host.uuid, {"debt": debt_uuids(host.uuid).uuid, "items": [list(i.key) for i in items]}
     )
 
 

@@ -18,10 +18,11 @@ from zcloud.v1 import account_pb2 as pb
 
 
 async def _take_name(unit: Unit, name: str, account: str) -> None:
-    taken = await unit.find(LoginName, LoginName.uuid_of(name))
+    uuids = LoginName.uuids_of(name)
+    taken = await unit.find(LoginName, *uuids)
     if taken is not None:
         raise Refused(Code.ALREADY_EXISTS, Reason.NAME_TAKEN, f'the account name "{name}" is taken', name=name)
-    (await unit.new(LoginName, LoginName.uuid_of(name))).create(name=name, account=account)
+    (await unit.new(LoginName, uuids.uuid)).create(name=name, account=account)
 
 
 @command("CreateAccount")
@@ -40,9 +41,10 @@ async def update_account(call: Call, unit: Unit, request: pb.UpdateAccountReques
     """A new name must be free; a new password ends no session."""
     account = await unit.get(Account, request.uuid)
     if request.HasField("name") and request.name != account.name:
-        if LoginName.uuid_of(request.name) != LoginName.uuid_of(account.name):
+        before = LoginName.uuids_of(account.name)
+        if LoginName.uuids_of(request.name) != before:
             await _take_name(unit, request.name, account.uuid)
-            (await unit.get(LoginName, LoginName.uuid_of(account.name))).remove()
+            (await unit.get(LoginName, *before)).remove()
         account.update(name=request.name)
     if request.HasField("description"):
         account.update(description=request.description)

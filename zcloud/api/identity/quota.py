@@ -24,7 +24,7 @@ async def update_quota(call: Call, unit: Unit, request: Any) -> Quota:
     if account.uuid == ADMIN_UUID:
         raise precondition(Reason.NOT_SUPPORTED, "nothing limits the admin account; it has no quotas")
     await open_account(unit, account)
-    found = await unit.get(Quota, Quota.uuid_of(account.uuid, name))
+    found = await unit.get(Quota, *Quota.uuids_of(account.uuid, name))
     found.limit(request.value)
     return found
 

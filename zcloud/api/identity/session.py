@@ -23,21 +23,21 @@ async def log_in(call: Call, request: pb.LogInByAccountRequest) -> pb.LogInByAcc
     """A new session each time; a wrong name and a wrong password get the same words."""
     rules.check(request)
     cloud = call.node.cloud
-    name = await cloud.load(LoginName.uuid_of(request.account_name))
-    account = await cloud.load(name.account) if isinstance(name, LoginName) and name.exists else None
-    known = account if isinstance(account, Account) and account.exists else None
+    name = await cloud.find(LoginName, *LoginName.uuids_of(request.account_name))
+    known = await cloud.find(Account, name.account) if name is not None else None
     if not await verify(known.password_hash if known else "", request.password) or known is None:
         raise Refused(
             Code.UNAUTHENTICATED, Reason.WRONG_CREDENTIALS, "there is no such account, or the password is wrong"
         )
     made = token()
+    uuids = sessions.uuids_of(made)
 
     async def open_session(unit: Unit) -> Session:
-        session = await unit.new(Session, sessions.uuid_of(made))
+        session = await unit.new(Session, uuids.uuid)
         session.create(account_uuid=known.uuid, account_name=known.name, now=unit.now, source=call.actor.source)
         return session
 
-    actor = Actor(known.uuid, known.name, sessions.uuid_of(made), call.actor.source)
+    actor = Actor(known.uuid, known.name, uuids.uuid, call.actor.source)
     context = Context(actor=actor, origin=call.rpc.name, correlation_id=call.context.correlation_id)
     decision = await cloud.decide(context, open_session)
     call.records = decision.records

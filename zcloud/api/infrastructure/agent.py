@@ -8,7 +8,7 @@ from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import command, query
 from zcloud.api.pki import key_hash, read_request
-from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuid_of
+from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuids_of
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.ids import token
 from zcloud.kernel.unit import Unit
@@ -19,7 +19,7 @@ from zcloud.v1 import agent_pb2 as pb
 async def issue_enroll_token(call: Call, unit: Unit, request: Any) -> pb.IssueEnrollTokenResponse:
     """For a simulator process; hosts get theirs from the job that adds them."""
     made = token()
-    (await unit.new(EnrollToken, uuid_of(made))).create(identity="simulator", now=unit.now)
+    (await unit.new(EnrollToken, uuids_of(made).uuid)).create(identity="simulator", now=unit.now)
     return pb.IssueEnrollTokenResponse(token=made, **call.node.doors())
 
 
@@ -30,7 +30,7 @@ async def enroll(call: Call, request: pb.EnrollRequest) -> pb.EnrollResponse:
     _, public_key = read_request(request.certificate_request)
 
     async def use(unit: Unit) -> str:
-        found = await unit.find(EnrollToken, uuid_of(request.token))
+        found = await unit.find(EnrollToken, *uuids_of(request.token))
         if found is None:
             text = "the enrolment token is not known here"
             raise Refused(Code.PERMISSION_DENIED, Reason.NOT_ALLOWED, text)

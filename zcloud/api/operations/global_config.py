@@ -14,7 +14,7 @@ from zcloud.kernel.unit import Unit
 @command("UpdateGlobalConfig")
 async def update_global_config(call: Call, unit: Unit, request: Any) -> GlobalConfig:
     """Takes effect at once; an absent value is the default."""
-    config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
+    config = await unit.get(GlobalConfig, *known(request.category, request.name).uuids)
     await change(unit, config, request.value if request.HasField("value") else None)
     return config
 
@@ -23,6 +23,6 @@ async def update_global_config(call: Call, unit: Unit, request: Any) -> GlobalCo
 async def reset_global_config(call: Call, unit: Unit, request: Any) -> GlobalConfig:
     """Back to the default; what has it already is no change."""
     del call
-    config = await unit.get(GlobalConfig, known(request.category, request.name).uuid)
+    config = await unit.get(GlobalConfig, *known(request.category, request.name).uuids)
     await change(unit, config, None)
     return config

@@ -20,7 +20,7 @@ async def apply_global_config_template(call: Call, unit: Unit, request: Any) -> 
     template = await unit.get(GlobalConfigTemplate, request.uuid)
     response: Any = await respond(call, unit, template)
     for entry in template.entries:
-        config = await unit.get(GlobalConfig, known(entry.category, entry.name).uuid)
+        config = await unit.get(GlobalConfig, *known(entry.category, entry.name).uuids)
         before = config.value
         await change(unit, config, entry.value)
         if config.value != before:

@@ -24,10 +24,10 @@ async def update_resource_config(call: Call, unit: Unit, request: Any) -> Resour
     wanted = known(request.category, request.name)
     resource = await unit.usable(Resource, request.resource_uuid)
     kind = level_of(wanted, resource)
-    uuid = ResourceConfig.uuid_of(wanted, resource.uuid)
-    found = await unit.find(ResourceConfig, uuid)
+    uuids = ResourceConfig.uuids_of(wanted.category, wanted.name, resource.uuid)
+    found = await unit.find(ResourceConfig, *uuids)
     if found is None:
-        found = await unit.new(ResourceConfig, uuid, account_uuid=ADMIN_UUID)
+        found = await unit.new(ResourceConfig, uuids.uuid, account_uuid=ADMIN_UUID)
         found.create(wanted, request.value, kind, resource.uuid)
     else:
         found.set(wanted, request.value)
@@ -41,7 +41,7 @@ async def delete_resource_config(call: Call, unit: Unit, request: Any) -> Resour
     del call
     wanted = known(request.category, request.name)
     resource = await unit.get(Resource, request.resource_uuid)
-    found = await unit.find(ResourceConfig, ResourceConfig.uuid_of(wanted, resource.uuid))
+    found = await unit.find(ResourceConfig, *ResourceConfig.uuids_of(wanted.category, wanted.name, resource.uuid))
     if found is None:
         text = f'{resource.kind} "{resource.name}" has no value of {wanted.category}/{wanted.name} of its own'
         raise precondition(Reason.NOT_ATTACHED, text, resource_uuid=resource.uuid)
@@ -63,7 +63,7 @@ async def get_resource_config(call: Call, request: Any) -> pb.GetResourceConfigR
     if decides is not None:
         response.resource_kind, response.resource_uuid = decides.resource_kind, decides.resource_uuid
     for kind, uuid in await places(unit, wanted, resource):
-        found = await unit.find(ResourceConfig, ResourceConfig.uuid_of(wanted, uuid))
+        found = await unit.find(ResourceConfig, *ResourceConfig.uuids_of(wanted.category, wanted.name, uuid))
         value = found.value if found is not None else None
         response.levels.add(resource_kind=kind, resource_uuid=uuid, value=value)
     response.levels.add(value=await setting(unit, wanted.category, wanted.name))

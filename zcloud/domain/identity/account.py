@@ -7,10 +7,10 @@ from typing import Any
 
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derive, derived
 from zcloud.kernel.resource import Creation, Resource
 
-# The one admin account has the same uuid in every cloud.
+# The one admin account has the same uuid in every cloud; it is there before anybody can call.
 ADMIN_UUID = derive("account", "admin")
 
 
@@ -77,9 +77,9 @@ class LoginName(Resource, kind="login_name"):
         account: str
 
     @staticmethod
-    def uuid_of(name: str) -> str:
+    def uuids_of(name: str) -> Derived:
         """Names differ by more than case."""
-        return derive("login_name", name.lower())
+        return derived("login_name", name.lower())
 
     def create(self, *, name: str, account: str) -> None:
         """Take the name for an account."""

@@ -8,7 +8,7 @@ import msgspec
 
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 
@@ -36,9 +36,9 @@ class Quota(Resource, kind="quota"):
             aggregate.value = self.value
 
     @staticmethod
-    def uuid_of(account_uuid: str, name: str) -> str:
+    def uuids_of(account_uuid: str, name: str) -> Derived:
         """An account has one of each name."""
-        return derive("quota", account_uuid, name)
+        return derived("quota", account_uuid, name)
 
     def create(self, *, name: str, description: str, value: int) -> None:
         """For the account that the quota was made for."""

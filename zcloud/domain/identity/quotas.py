@@ -83,7 +83,7 @@ def known(name: str) -> str:
 
 async def limit_of(unit: Unit, account_uuid: str, name: str) -> int:
     """What the account may have; what new ones get, where it has no quota of its own yet."""
-    found = await unit.find(Quota, Quota.uuid_of(account_uuid, name))
+    found = await unit.find(Quota, *Quota.uuids_of(account_uuid, name))
     return found.value if found is not None else await setting_bytes(unit, CATEGORY, name)
 
 
@@ -93,9 +93,9 @@ async def open_account(unit: Unit, account: Account, used: dict[str, int] | None
         return
     (await unit.companion(AccountUsage, account)).open(used or {})
     for name, description in sorted(KNOWN.items()):
-        uuid = Quota.uuid_of(account.uuid, name)
-        if await unit.find(Quota, uuid) is None:
-            made = await unit.new(Quota, uuid, account_uuid=account.uuid)
+        uuids = Quota.uuids_of(account.uuid, name)
+        if await unit.find(Quota, *uuids) is None:
+            made = await unit.new(Quota, uuids.uuid, account_uuid=account.uuid)
             made.create(name=name, description=description, value=await setting_bytes(unit, CATEGORY, name))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 # session/session.timeout of the reference: two hours.
@@ -21,9 +21,9 @@ def hash_of(token: str) -> str:
 
 
 @lru_cache(10_000)
-def uuid_of(token: str) -> str:
+def uuids_of(token: str) -> Derived:
     """The session's uuid follows from its token, so that a call finds it without an index."""
-    return derive("session", hash_of(token))
+    return derived("session", hash_of(token))
 
 
 class Session(Resource, kind="session"):

@@ -8,15 +8,15 @@ from typing import Any
 from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 LIFETIME = 3600 * SECOND
 
 
-def uuid_of(token: str) -> str:
+def uuids_of(token: str) -> Derived:
     """The log knows the token by this only."""
-    return derive("enroll_token", hashlib.sha256(token.encode()).hexdigest())
+    return derived("enroll_token", hashlib.sha256(token.encode()).hexdigest())
 
 
 class EnrollToken(Resource, kind="enroll_token"):

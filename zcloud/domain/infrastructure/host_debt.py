@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 AGENT = "agent"
@@ -107,6 +107,6 @@ class HostDebt(Resource, kind="host_debt"):
         self.remove()
 
 
-def debt_uuid(host_uuid: str) -> str:
+def debt_uuids(host_uuid: str) -> Derived:
     """Of the debt of a host."""
-    return derive("host_debt", host_uuid)
+    return derived("host_debt", host_uuid)

@@ -126,14 +126,16 @@ async def make_known(unit: Unit, owner: str, there: Iterable[str] = ()) -> None:
 
     there: uuids of all settings that exist. One that nothing goes by any more is no choice to offer.
     """
-    for uuid in set(there) - {setting.uuid for setting in KNOWN}:
-        (await unit.get(GlobalConfig, uuid)).remove()
+    unknown = set(there)
     for setting in KNOWN:
-        found = await unit.find(GlobalConfig, setting.uuid)
+        found = await unit.find(GlobalConfig, *setting.uuids)
         if found is None:
-            (await unit.new(GlobalConfig, setting.uuid, account_uuid=owner)).create(setting)
+            (await unit.new(GlobalConfig, setting.uuids.uuid, account_uuid=owner)).create(setting)
         else:
             found.redefine(setting)
+            unknown.discard(found.uuid)
+    for uuid in unknown:
+        (await unit.get(GlobalConfig, uuid)).remove()
 
 
 async def setting(unit: Unit, category: str, name: str, of: Resource | None = None) -> str:
@@ -142,7 +144,7 @@ async def setting(unit: Unit, category: str, name: str, of: Resource | None = No
     own = await nearest(unit, known_setting, of) if of is not None else None
     if own is not None:
         return own.value
-    found = await unit.find(GlobalConfig, known_setting.uuid)
+    found = await unit.find(GlobalConfig, *known_setting.uuids)
     return found.value if found is not None else known_setting.default
 
 
@@ -169,5 +171,5 @@ async def setting_list(unit: Unit, category: str, name: str) -> tuple[str, ...]:
 async def current(cloud: Cloud, category: str, name: str) -> str:
     """The value outside a decision, for what watches the cloud."""
     known_setting = known(category, name)
-    found = await cloud.load(known_setting.uuid)
-    return found.value if isinstance(found, GlobalConfig) and found.exists else known_setting.default
+    found = await cloud.find(GlobalConfig, *known_setting.uuids)
+    return found.value if found is not None else known_setting.default

@@ -8,7 +8,7 @@ from zcloud.domain.operations.settings import Setting
 from zcloud.kernel.aggregate import companions_of
 from zcloud.kernel.errors import invalid
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 from zcloud.kernel.settle import follows, removed
 from zcloud.kernel.unit import Unit
@@ -60,9 +60,9 @@ class ResourceConfig(Resource, kind="resource_config"):
             aggregate.value = self.value
 
     @staticmethod
-    def uuid_of(setting: Setting, resource_uuid: str) -> str:
+    def uuids_of(category: str, name: str, resource_uuid: str) -> Derived:
         """A resource has one value of a setting."""
-        return derive("resource_config", setting.category, setting.name, resource_uuid)
+        return derived("resource_config", category, name, resource_uuid)
 
     def create(self, setting: Setting, value: str, kind: str, resource_uuid: str) -> None:
         """kind: the level that it is set at. Raises INVALID_ARGUMENT."""
@@ -124,7 +124,7 @@ async def _above(unit: Unit, resource: Resource, name: str) -> str:
 async def nearest(unit: Unit, setting: Setting, resource: Resource) -> ResourceConfig | None:
     """What decides for a resource; None when the global setting does."""
     for _, uuid in await places(unit, setting, resource):
-        found = await unit.find(ResourceConfig, ResourceConfig.uuid_of(setting, uuid))
+        found = await unit.find(ResourceConfig, *ResourceConfig.uuids_of(setting.category, setting.name, uuid))
         if found is not None:
             return found
     return None
@@ -136,7 +136,7 @@ async def gone_with_resource(unit: Unit) -> None:
     for resource in removed(unit):
         for (category, name), kinds in LEVELS.items():
             if not set(kinds).isdisjoint(resource.kinds):
-                uuid = derive("resource_config", category, name, resource.uuid)
-                found = await unit.find(ResourceConfig, uuid)
+                uuids = ResourceConfig.uuids_of(category, name, resource.uuid)
+                found = await unit.find(ResourceConfig, *uuids)
                 if found is not None:
                     found.remove()

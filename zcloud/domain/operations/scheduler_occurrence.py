@@ -10,7 +10,7 @@ import msgspec
 
 from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 
@@ -185,9 +185,9 @@ class SchedulerOccurrence(Resource, kind="scheduler_occurrence"):
             aggregate.finish_date = aggregate.last_op_date
 
     @staticmethod
-    def uuid_of(scheduler_uuid: str, job_uuid: str, planned: int, trigger: Trigger) -> str:
+    def uuids_of(scheduler_uuid: str, job_uuid: str, planned: int, trigger: Trigger) -> Derived:
         """The same whoever opens it, and however often."""
-        return derive("occurrence", scheduler_uuid, job_uuid, str(planned), trigger.value)
+        return derived("occurrence", scheduler_uuid, job_uuid, str(planned), trigger.value)
 
     def put(self, resource_uuid: str, *, attempts: int, **changes: Any) -> None:
         """Fold into one target; attempts are added."""

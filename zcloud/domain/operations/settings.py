@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zcloud.kernel.errors import Refused, invalid
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 
 UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"([0-9]{1,15})([BKMGT]?)")
@@ -129,9 +129,9 @@ class Setting:
         return self.check.right if isinstance(self.check, Validator) else ""
 
     @property
-    def uuid(self) -> str:
+    def uuids(self) -> Derived:
         """The same in every cloud."""
-        return derive("global_config", self.category, self.name)
+        return derived("global_config", self.category, self.name)
 
     def must_take(self, value: str) -> None:
         """Raises INVALID_ARGUMENT for a value that it cannot have."""

@@ -10,7 +10,7 @@ from zcloud.domain.operations.tag import TagType, type_of
 from zcloud.kernel.aggregate import Companion, by_kind, kinds, snake
 from zcloud.kernel.errors import Refused, invalid
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 from zcloud.kernel.settle import follows, removed
 from zcloud.kernel.unit import Unit
@@ -43,9 +43,9 @@ class UserTag(Resource, kind="user_tag"):
         pattern_tag_uuid: str = ""
 
     @staticmethod
-    def uuid_of(account_uuid: str, tag: str, resource: Resource) -> str:
+    def uuids_of(account_uuid: str, tag: str, resource: Resource) -> Derived:
         """An account marks a resource with a text once, in each of the resource's lives."""
-        return derive("user_tag", account_uuid, tag, resource.uuid, str(resource.life))
+        return derived("user_tag", account_uuid, tag, resource.uuid, str(resource.life))
 
     def create(self, *, tag: str, resource: Resource, resource_kind: str, pattern_tag_uuid: str = "") -> None:
         """The caller sees to the resource's list of tags."""
@@ -116,11 +116,11 @@ async def mark(
     unit: Unit, account_uuid: str, tag: str, resource: Resource, *, resource_kind: str = "", pattern_tag_uuid: str = ""
 ) -> UserTag:
     """Put an account's text on a resource; the same again is the one that is there."""
-    uuid = UserTag.uuid_of(account_uuid, tag, resource)
-    there = await unit.find(UserTag, uuid)
+    uuids = UserTag.uuids_of(account_uuid, tag, resource)
+    there = await unit.find(UserTag, *uuids)
     if there is not None:
         return there
-    made = await unit.new(UserTag, uuid, account_uuid=account_uuid)
+    made = await unit.new(UserTag, uuids.uuid, account_uuid=account_uuid)
     made.create(
         tag=tag,
         resource=resource,
@@ -128,7 +128,7 @@ async def mark(
         pattern_tag_uuid=pattern_tag_uuid,
     )
     tags = await unit.companion(ResourceTags, resource)
-    tags.trigger(ResourceTags.Attached(user_tag_uuid=uuid))
+    tags.trigger(ResourceTags.Attached(user_tag_uuid=made.uuid))
     return made
 
 

@@ -15,7 +15,7 @@ from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.domain.storage.host_image_cache import HostImageCache
 from zcloud.domain.storage.host_storage import HostStorage
 from zcloud.domain.storage.image import Image, ImageFacts
-from zcloud.domain.storage.image_cache import ImageCache, cache_uuid
+from zcloud.domain.storage.image_cache import ImageCache, cache_uuids
 from zcloud.domain.storage.primary_storage import (
     PrimaryStorage,
     PrimaryStorageCapacity,
@@ -26,6 +26,7 @@ from zcloud.domain.storage.status import Status
 from zcloud.domain.storage.storage_network_hosts import PrimaryStorageNetwork
 from zcloud.domain.storage.volume import Volume, VolumeStatus
 from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.ids import Derived
 from zcloud.kernel.unit import Unit
 
 
@@ -34,9 +35,9 @@ def image_key(image: Image) -> str:
     return f"image/{image.cache_name}"
 
 
-def cache_uuid_of(storage: PrimaryStorage, host: Host, name: str) -> str:
+def cache_uuids_of(storage: PrimaryStorage, host: Host, name: str) -> Derived:
     """Of what is seen of an image in the cache, by its Image.cache_name."""
-    return cache_uuid(storage.uuid, "" if storage.spans_hosts else host.uuid, name)
+    return cache_uuids(storage.uuid, "" if storage.spans_hosts else host.uuid, name)
 
 
 async def lacks(
@@ -209,7 +210,7 @@ async def _hosts(unit: Unit, storage: PrimaryStorage) -> tuple[str, ...]:
 
 async def unlist(unit: Unit, storage: PrimaryStorage, host: Host, name: str) -> None:
     """An image is not in the cache any more, for all that is known."""
-    entry = await unit.find(ImageCache, cache_uuid_of(storage, host, name))
+    entry = await unit.find(ImageCache, *cache_uuids_of(storage, host, name))
     if entry is not None:
         entry.remove()
 

@@ -18,10 +18,10 @@ async def list_cached(
     unit: Unit, storage: PrimaryStorage, host: Host, cached: CachedImage, *, on_share: bool = False
 ) -> ImageCache:
     """What is seen of a cached image; it begins with this where the books are older than that."""
-    uuid = allocation.cache_uuid_of(storage, host, cached.name)
-    found = await unit.find(ImageCache, uuid)
+    uuids = allocation.cache_uuids_of(storage, host, cached.name)
+    found = await unit.find(ImageCache, *uuids)
     if found is None:
-        found = await unit.new(ImageCache, uuid, account_uuid=storage.account_uuid)
+        found = await unit.new(ImageCache, uuids.uuid, account_uuid=storage.account_uuid)
         image_uuid = image_of(cached)
         image = await unit.last(Image, image_uuid)
         found.create(
@@ -56,13 +56,10 @@ async def use(unit: Unit, storage: PrimaryStorage, host: Host, image: Image, vol
 
 async def rebase(unit: Unit, disk: VolumeStatus, storage: PrimaryStorage, host: Host, image: Image | None) -> None:
     """A volume was made anew: from this image, or from none."""
-    before = disk.image_cache_uuid
-    uuid = allocation.cache_uuid_of(storage, host, image.cache_name) if image is not None else ""
-    if uuid != before:
+    stays = image is not None and disk.image_cache_uuid in allocation.cache_uuids_of(storage, host, image.cache_name)
+    if not stays:
         await leave(unit, disk)
-    if image is not None:
-        uuid = await use(unit, storage, host, image, disk.uuid if uuid != before else "")
-    disk.based(uuid)
+    disk.based(await use(unit, storage, host, image, "" if stays else disk.uuid) if image is not None else "")
 
 
 async def leave(unit: Unit, disk: VolumeStatus) -> None:

@@ -8,6 +8,7 @@ from zcloud.domain.storage.backup_storage import BackupStorageCapacity
 from zcloud.domain.storage.image import BootMode, Format, Image, ImageFacts, ImageStatus, MediaType, Platform
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.kernel.errors import Refused
+from zcloud.kernel.ids import is_derived
 from zcloud.kernel.unit import Unit
 
 
@@ -30,6 +31,8 @@ class FoundImage(msgspec.Struct, frozen=True):
 async def take_in(unit: Unit, storage: ImageStoreBackupStorage, found: FoundImage) -> None:
     """A new image of the storage's owner, or one more copy of one that is known and is the same file."""
     image = await unit.find(Image, found.uuid)
+    if image is None and is_derived(found.uuid):
+        return  # a store may say what it likes, and must not be where the cloud will look for something of its own
     if image is None:
         try:
             image = await unit.new(Image, found.uuid, account_uuid=storage.account_uuid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.kernel.event import Event
-from zcloud.kernel.ids import derive
+from zcloud.kernel.ids import Derived, derived
 from zcloud.kernel.resource import Creation, Resource
 
 
@@ -97,6 +97,6 @@ class ImageCache(Resource, kind="image_cache"):
             self.trigger(self.Counted(volume_count=volume_count))
 
 
-def cache_uuid(storage_uuid: str, host_uuid: str, name: str) -> str:
+def cache_uuids(storage_uuid: str, host_uuid: str, name: str) -> Derived:
     """name: Image.cache_name. host_uuid: empty where hosts see the same files."""
-    return derive("image_cache", storage_uuid, host_uuid, name)
+    return derived("image_cache", storage_uuid, host_uuid, name)

@@ -21,6 +21,6 @@ async def forget_account(unit: Unit, account: Resource) -> None:
         quota = await unit.find(Quota, uuid)
         if quota is not None:
             quota.remove()
-    name = await unit.find(LoginName, LoginName.uuid_of(account.name))
+    name = await unit.find(LoginName, *LoginName.uuids_of(account.name))
     if name is not None and name.account == account.uuid:
         name.remove()

@@ -12,7 +12,7 @@ from zcloud.domain.compute.machine import machine
 from zcloud.domain.compute.vm_instance import VmInstance
 from zcloud.domain.compute.vm_state import AT_REST
 from zcloud.domain.infrastructure.host import Host
-from zcloud.domain.infrastructure.host_debt import AGENT, HostDebt, OwedItem, debt_uuid
+from zcloud.domain.infrastructure.host_debt import AGENT, HostDebt, OwedItem, debt_uuids
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.network.host_networks import HostNetworks
 from zcloud.domain.network.l2_network import bridge_of
@@ -41,7 +41,7 @@ async def collectable(unit: Unit, host: Host) -> list[str]:
         debt = await unit.find(HostDebt, uuid)
         if debt is not None and debt.host_uuid != host.uuid and await unit.find(Host, debt.host_uuid) is None:
             found.append(uuid)
-    own = await unit.find(HostDebt, debt_uuid(host.uuid))
+    own = await unit.find(HostDebt, *debt_uuids(host.uuid))
     return [*found, own.uuid] if own is not None else found
 
 

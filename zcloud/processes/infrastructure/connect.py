@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.infrastructure import host_size
-from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuid_of
+from zcloud.domain.infrastructure.enroll_token import EnrollToken, uuids_of
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.kernel.job import Job
@@ -33,7 +33,7 @@ async def begin(unit: Unit, job: Job, *, anew: bool = True) -> None:
     if anew or status.status is not Status.CONNECTED:
         status.connecting()
     if isinstance(host, KvmHost):
-        token = await unit.new(EnrollToken, uuid_of(token_of(unit, job)), account_uuid=host.account_uuid)
+        token = await unit.new(EnrollToken, uuids_of(token_of(unit, job)).uuid, account_uuid=host.account_uuid)
         token.create(identity=f"host/{host.uuid}", now=unit.now)
     for hook in ON_BEGIN:
         await hook(unit, host)

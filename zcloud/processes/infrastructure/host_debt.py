@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zcloud.domain.compute.vm_status import VmInstanceStatus
 from zcloud.domain.infrastructure.host import Host
-from zcloud.domain.infrastructure.host_debt import AGENT, HostDebt, OwedItem, debt_uuid
+from zcloud.domain.infrastructure.host_debt import AGENT, HostDebt, OwedItem, debt_uuids
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.network.host_networks import HostNetworks
 from zcloud.domain.network.l2_network import bridge_of
@@ -26,9 +26,10 @@ async def owe(unit: Unit, host_uuid: str, item: OwedItem) -> None:
     host = await unit.last(Host, host_uuid)
     if host is None:
         return
-    debt = await unit.find(HostDebt, debt_uuid(host_uuid))
+    uuids = debt_uuids(host_uuid)
+    debt = await unit.find(HostDebt, *uuids)
     if debt is None:
-        debt = await unit.new(HostDebt, debt_uuid(host_uuid), account_uuid=host.account_uuid)
+        debt = await unit.new(HostDebt, uuids.uuid, account_uuid=host.account_uuid)
         debt.create(name=host.name, zone_uuid=host.zone_uuid, host_uuid=host_uuid, management_ip=host.management_ip)
     debt.owe(item)
 

@@ -153,7 +153,7 @@ async def _count(unit: Unit, storage: PrimaryStorage) -> None:
             continue
         for cached in (await unit.companion(HostImageCache, host)).cached_images:
             if cached.primary_storage_uuid == storage.uuid:
-                seen = await unit.find(ImageCache, allocation.cache_uuid_of(storage, host, cached.name))
+                seen = await unit.find(ImageCache, *allocation.cache_uuids_of(storage, host, cached.name))
                 if seen is None or not await _lives(unit, cached):
                     await count(unit, storage, host, cached)
 

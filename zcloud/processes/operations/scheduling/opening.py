@@ -102,11 +102,11 @@ async def open_occurrence(
 async def _new(
     unit: Unit, scheduler: Scheduler, job: SchedulerJob, instant: int, trigger: Trigger
 ) -> SchedulerOccurrence | None:
-    uuid = SchedulerOccurrence.uuid_of(scheduler.uuid, job.uuid, instant, trigger)
+    uuids = SchedulerOccurrence.uuids_of(scheduler.uuid, job.uuid, instant, trigger)
     # Also one that is no longer kept: clocks that go back run nothing twice.
-    if await unit.last(SchedulerOccurrence, uuid) is not None:
+    if await unit.last(SchedulerOccurrence, *uuids) is not None:
         return None
-    occurrence = await unit.new(SchedulerOccurrence, uuid, account_uuid=job.account_uuid)
+    occurrence = await unit.new(SchedulerOccurrence, uuids.uuid, account_uuid=job.account_uuid)
     occurrence.create(
         name=f"{job.name} {datetime.fromtimestamp(instant // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}",
         resource_uuids=[target.target_uuid for target in job.enabled_targets],
