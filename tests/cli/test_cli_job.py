@@ -45,6 +45,24 @@ def test_a_failed_job_is_status_1_and_says_why(server: Any, zcloud: Any) -> None
     assert "Stopped" in ran.out
 
 
+def test_a_stuck_job_says_what_it_was_undone_for_and_what_to_do(server: Any, zcloud: Any) -> None:
+    """ARC-12: that an undo failed is not why the call did."""
+    server.say("StartVmInstance", inventory=VM, job_uuid="j1")
+    server.say("GetVmInstance", inventory={**VM, "state": 5})
+    errors = {"error": "the file is busy", "first_error": "no room"}
+    steps = [{"name": "a", "state": 4, "error": "the file is busy"}, {"name": "b", "state": 6, "error": "no room"}]
+    stuck = {"state": 7, "workflow": "start_vm_instance", **errors, "steps": steps}
+    server.answers["WatchJob"] = job_stream(server, stuck)
+    ran = zcloud("StartVmInstance", "uuid=u")
+    assert ran.status == 1
+    said = [line.strip() for line in ran.err[ran.err.index("job start_vm_instance") :].splitlines()]
+    assert said == [
+        "job start_vm_instance j1: Stuck: the file is busy",
+        "it was being undone because of this: no room",
+        "What it did could not be undone: zcloud RetryJob uuid=j1, or SkipJobStep.",
+    ]
+
+
 def test_watching_goes_on_when_the_server_comes_back(server: Any, zcloud: Any) -> None:
     def watch(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         begun = len(server.calls_of("WatchJob"))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agents.simulator.fleet import Fleet
-from tests.api.compute.ground import Ground, on_ground
+from tests.api.compute.ground import GIB, Ground, on_ground
 from tests.api.operations.scheduled import ended, in_seconds, job, runs, scheduler
-from tests.support.cloud import simulated_hosts
+from tests.support.cloud import simulated_hosts, until
 from zcloud.cli.main import main
 
 AT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
@@ -99,6 +99,32 @@ def test_a_guest_that_powered_off(asked: Any) -> None:
             told[-1]
             == f'because of a report of its host "host-1" at T, seen by node {node}: "found Stopped on its host"'
         )
+
+    asked(body)
+
+
+def test_a_job_that_is_stuck(asked: Any) -> None:
+    """ARC-12: what failed first is told beside what could not be undone, and is what it failed for in the end."""
+
+    async def body(here: Ground, why: Why) -> None:
+        here.order("CreateDataVolumeTask", words="the disk is broken")
+        here.order("DeleteVolumeTask", words="the file is busy")
+        request = {"name": "v", "disk_size": GIB, "primary_storage_uuid": here.storage}
+        made = await here.api.call("CreateDataVolume", **request)
+
+        async def stuck() -> Any:
+            found = (await here.api.call("GetJob", uuid=made.job_uuid)).inventory
+            return found if found.state == found.STATE_STUCK else None
+
+        job = await until(stuck)
+        assert (job.first_error, job.error) == ("the disk is broken", "the file is busy")
+        filter = 'state = Stuck AND first_error : "broken"'
+        assert (await here.api.call("QueryJob", filter=filter, count=True)).total == 1
+        told = await why(made.job_uuid)
+        assert told[1].endswith("which failed: the disk is broken; then undoing it failed: the file is busy")
+        await here.api.call("RetryJob", uuid=job.uuid)
+        job = await here.api.wait(job.uuid)
+        assert (job.state, job.error) == (job.STATE_FAILED, "the disk is broken")
 
     asked(body)
 

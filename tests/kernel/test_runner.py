@@ -109,7 +109,7 @@ async def stuck(works: Works, uuid: str) -> str:
     works.agent.fails = {"do c", "undo b"}
     job = await works.submit("toy_build", uuid)
     found = await works.reaches(job, lambda j: j.state is JobState.STUCK)
-    assert found.error == "undo b failed"
+    assert (found.error, found.first_error) == ("undo b failed", "do c failed")
     assert states(found) == [S.DONE, S.FAILED, S.UNDONE]
     return job
 
@@ -123,7 +123,7 @@ def test_an_undo_that_fails_rests_visibly_until_it_is_retried(tmp_path: Path) ->
         await works.reaches(job, lambda j: j.state is JobState.STUCK)
         await works.tell(job, "retry")
         ended = await works.end(job)
-        assert ended.state is JobState.FAILED
+        assert (ended.state, ended.error) == (JobState.FAILED, "do c failed")
         assert (works.agent.world, states(ended)) == ([], [S.UNDONE] * 3)
 
     driven(tmp_path, body)

@@ -63,8 +63,10 @@ def why(job: Any) -> str:
     lines += [
         f"step {step.name}: {state_of(step)}: {printable(step.error)}"
         for step in job.steps
-        if step.error and step.error != job.error
+        if step.error not in ("", job.error, job.first_error)
     ]
+    if job.first_error not in ("", job.error):
+        lines.insert(1, f"it was being undone because of this: {printable(job.first_error)}")
     if state_of(job) == "Stuck":
         lines.append(f"What it did could not be undone: zcloud RetryJob uuid={job.uuid}, or SkipJobStep.")
     return "\n  ".join(lines)

@@ -109,6 +109,10 @@ def _job(client: Client, uuid: str, step: str) -> Link:
         if error.code.name != "NOT_FOUND":
             raise
         return Link(f"{by} {uuid}", {"job_uuid": uuid, "step": step})
-    error_text = f", which failed: {printable(job.error)}" if job.error else ""
+    first = job.first_error or job.error
+    error_text = f", which failed: {printable(first)}" if first else ""
+    if job.error != first:
+        error_text += f"; then undoing it failed: {printable(job.error)}"
     told = {"job_uuid": uuid, "job": job.name, "workflow": job.workflow, "step": step, "error": job.error}
+    told["first_error"] = job.first_error
     return Link(f'{by} "{printable(job.name or job.workflow)}" ({uuid}){error_text}', told)

@@ -66,6 +66,8 @@ class Job(Resource, kind="job"):
     results: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     steps: tuple[JobStep, ...] = ()
     error: str = ""
+    # What all is undone for, whatever else fails while it is.
+    first_error: str = ""
     finish_date: int = 0
     cancel_requested: bool = False
     rpc: str = ""
@@ -186,6 +188,7 @@ class Job(Resource, kind="job"):
             aggregate.index = self.index - 1 if self.undo else self.index + 1
             if self.reason:
                 aggregate.mark(self.index, StepState.SKIPPED, self.reason)
+                aggregate.error = aggregate.first_error or aggregate.error
                 aggregate.state = JobState.UNDOING if aggregate.undoing else JobState.RUNNING
             elif not self.undo and aggregate.steps[self.index].state is not StepState.DONE:
                 # A repeated step that finds nothing more was done, not skipped.
@@ -218,7 +221,7 @@ class Job(Resource, kind="job"):
             aggregate.undoing = True
             aggregate.index = self.index
             aggregate.state = JobState.UNDOING
-            aggregate.error = self.error
+            aggregate.error = aggregate.first_error = self.error
             aggregate.mark(self.index, StepState.FAILED, self.error)
 
     class CancelRequested(Event):
@@ -235,7 +238,7 @@ class Job(Resource, kind="job"):
         index: int | None = None
 
         def apply(self, aggregate: Any) -> None:
-            aggregate.error = self.error
+            aggregate.error = aggregate.first_error = self.error
             aggregate.undoing = True
             aggregate.state = JobState.UNDOING
             aggregate.index = aggregate.index - 1 if self.index is None else self.index
@@ -257,6 +260,7 @@ class Job(Resource, kind="job"):
         """An operator had what failed tried again."""
 
         def apply(self, aggregate: Any) -> None:
+            aggregate.error = aggregate.first_error or aggregate.error
             aggregate.state = JobState.UNDOING if aggregate.undoing else JobState.RUNNING
 
     class Finished(Event):
