@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
 
 from agents.runtime.enroll import enroll
 from agents.simulator.fleet import Fleet
 from agents.simulator.host import SimulatedHost
 from tests.support import called
+from tests.support.messages import ApiError as ApiError
+from tests.support.messages import build, metadata, refused
 from zcloud.api.node import Node
 from zcloud.api.rpcs import Rpc, rpcs
 
@@ -31,64 +31,6 @@ if TYPE_CHECKING:
 # Calls to this machine are nobody's to forward.
 CHANNEL = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 32 << 20))
 CALL_SECONDS = 60.0
-_DETAILS = (
-    error_details_pb2.ErrorInfo,
-    error_details_pb2.BadRequest,
-    error_details_pb2.PreconditionFailure,
-    error_details_pb2.QuotaFailure,
-    error_details_pb2.ResourceInfo,
-    error_details_pb2.RetryInfo,
-)
-
-
-class ApiError(Exception):
-    """A refusal as a client meets it: code ("NOT_FOUND"), reason, the fields that are named, the facts."""
-
-    def __init__(self, error: Any) -> None:
-        self.code: str = error.code().name
-        self.message: str = error.details() or ""
-        self.details: dict[str, Any] = {}
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                for packed in status_pb2.Status.FromString(value).details:
-                    for kind in _DETAILS:
-                        if packed.Is(kind.DESCRIPTOR):
-                            self.details[kind.DESCRIPTOR.name] = kind.FromString(packed.value)
-        info = self.details.get("ErrorInfo")
-        self.reason: str = info.reason if info else ""
-        self.facts: dict[str, str] = dict(info.metadata) if info else {}
-        bad = self.details.get("BadRequest")
-        self.fields: list[str] = [v.field for v in bad.field_violations] if bad else []
-        super().__init__(f"{self.code} {self.reason} {self.fields}: {self.message}")
-
-    @property
-    def told(self) -> str:
-        """All that the caller is told, as one text."""
-        return f"{self.code} {self.message} {self.details}"
-
-
-def _refused(name: str, error: Any) -> ApiError:
-    made = ApiError(error)
-    called.note(name, made.code)
-    return made
-
-
-def build(name: str, fields: Mapping[str, Any]) -> Message:
-    """The request of an RPC from its descriptor; enums by short name (state_event="enable")."""
-    request = rpcs()[name].request
-    return request(**{key: _value(request.DESCRIPTOR.fields_by_name[key], value) for key, value in fields.items()})
-
-
-def _value(field: FieldDescriptor, value: Any) -> Any:
-    if field.type != FieldDescriptor.TYPE_ENUM or not isinstance(value, str):
-        return value
-    wanted = "_" + value.upper()
-    return next(v.number for v in field.enum_type.values if v.name == value or v.name.endswith(wanted))
-
-
-def _metadata(token: str, meta: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    own = {"authorization": f"Bearer {token}"} if token else {}
-    return tuple({**own, **meta}.items())
 
 
 class Client:
@@ -109,9 +51,9 @@ class Client:
         data = request if isinstance(request, bytes) else request.SerializeToString()
         method = self.channel.unary_unary(rpc.path)
         try:
-            answer, call = method.with_call(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
+            answer, call = method.with_call(data, metadata=metadata(self.token, meta), timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise _refused(name, error) from None
+            raise refused(name, error) from None
         called.note(name, "OK")
         self.position = dict(call.trailing_metadata()).get("zcloud-position", "")
         return rpc.response.FromString(answer)
@@ -122,13 +64,13 @@ class Client:
         return self.stream_of(rpc, build(name, fields).SerializeToString(), meta, timeout)
 
     def stream_of(self, rpc: Rpc, data: bytes, meta: Mapping[str, str], timeout: float) -> Iterator[Any]:
-        call = self.channel.unary_stream(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=timeout)
+        call = self.channel.unary_stream(rpc.path)(data, metadata=metadata(self.token, meta), timeout=timeout)
         try:
             for answer in call:
                 called.note(rpc.name, "OK")
                 yield rpc.response.FromString(answer)
         except grpc.RpcError as error:
-            raise _refused(rpc.name, error) from None
+            raise refused(rpc.name, error) from None
         finally:
             call.cancel()
 
@@ -283,11 +225,11 @@ class Api:
         """As call, with a message that is made already, or with bytes."""
         rpc = rpcs()[name]
         data = request if isinstance(request, bytes) else request.SerializeToString()
-        call = self.channel.unary_unary(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
+        call = self.channel.unary_unary(rpc.path)(data, metadata=metadata(self.token, meta), timeout=CALL_SECONDS)
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            raise _refused(name, error) from None
+            raise refused(name, error) from None
         called.note(name, "OK")
         self.position = dict(await call.trailing_metadata()).get("zcloud-position", "")
         return rpc.response.FromString(answer)
@@ -302,13 +244,13 @@ class Api:
         """As stream, with a message that is made already, or with bytes."""
         rpc = rpcs()[name]
         data = request if isinstance(request, bytes) else request.SerializeToString()
-        call = self.channel.unary_stream(rpc.path)(data, metadata=_metadata(self.token, meta), timeout=CALL_SECONDS)
+        call = self.channel.unary_stream(rpc.path)(data, metadata=metadata(self.token, meta), timeout=CALL_SECONDS)
         try:
             async for answer in call:
                 called.note(name, "OK")
                 yield rpc.response.FromString(answer)
         except grpc.aio.AioRpcError as error:
-            raise _refused(name, error) from None
+            raise refused(name, error) from None
         finally:
             call.cancel()
 
@@ -316,12 +258,12 @@ class Api:
         """One call of an RPC that takes a stream of messages."""
         rpc = rpcs()[name]
         call = self.channel.stream_unary(rpc.path)(
-            (request.SerializeToString() for request in requests), metadata=_metadata(self.token, {})
+            (request.SerializeToString() for request in requests), metadata=metadata(self.token, {})
         )
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            raise _refused(name, error) from None
+            raise refused(name, error) from None
         called.note(name, "OK")
         return rpc.response.FromString(answer)
 
