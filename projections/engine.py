@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
+from projections import damage
 from zcloud.kernel.log import unavailable
 
 SCHEMA = "zcloud_views"
@@ -41,7 +42,7 @@ def open_engine(
     engine = _postgresql(address, schema, connections) if address else create_engine(f"sqlite:///{directory / file}")
     if not address:
         event.listen(engine, "connect", _tune)
-    event.listen(engine, "handle_error", partial(_refuse, what))
+    event.listen(engine, "handle_error", partial(_refuse, what, None if address else directory / file))
     return engine
 
 
@@ -146,8 +147,11 @@ def _tune(connection: Any, _: object) -> None:
     cursor.close()
 
 
-def _refuse(what: str, context: ExceptionContext) -> None:
+def _refuse(what: str, path: Path | None, context: ExceptionContext) -> None:
     error = context.original_exception
+    if path is not None and damage.is_damage(error):
+        damage.mark(path)
+        raise unavailable(f"{path} is damaged ({error}): restart this node, which begins it anew") from error
     if _away(error):
         raise unavailable(f"{what} can't be reached: {str(error).strip()}") from error
 

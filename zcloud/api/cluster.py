@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -19,14 +20,11 @@ from zcloud.kernel.ids import TimedIds
 from zcloud.kernel.leases import LEASE_SECONDS, PARTITIONS, Leases, Member, SharedLeases, SoleOwner
 from zcloud.kernel.store import Store
 from zcloud.kernel.store.postgres_leases import PostgresLeases
-from zcloud.kernel.vault import Vault
+from zcloud.kernel.vault import Vault, WrongKey
 
+log = logging.getLogger(__name__)
 KEY, AUTHORITY = "vault_key", "authority"
 FILES = ("ca.key", "ca.pem")
-
-
-class WrongKey(OSError):
-    """This node does not have the key with which the cloud's secrets are sealed."""
 
 
 class Cluster:
@@ -98,7 +96,10 @@ def own_name(directory: Path) -> str:
 
 
 def open_vault(path: Path, store: Store) -> Vault:
-    """The vault whose key lies at the path. On a store that others share it must be theirs; raises WrongKey."""
+    """The vault whose key lies at the path. On a store that others share it must be theirs; raises WrongKey.
+
+    A cloud on one node goes on without its key: what was sealed with it must be given anew.
+    """
     known = store.recall(KEY) if store.shared else ""
     if known and not path.exists():
         raise WrongKey(
@@ -106,10 +107,19 @@ def open_vault(path: Path, store: Store) -> Vault:
             " bring vault.key there from another node's directory, or name the file with --vault-key"
         )
     vault = Vault.at(path)
-    if store.shared and (known := store.remember(KEY, vault.key_id)) != vault.key_id:
+    known = store.remember(KEY, vault.key_id)
+    if known != vault.key_id and store.shared:
         raise WrongKey(
             f"{path} is key {vault.key_id}, and the cloud in this store seals its secrets with {known}:"
             " bring vault.key there from another node's directory"
+        )
+    if known != vault.key_id:
+        log.error(
+            "%s is key %s, and secrets in this log were sealed with key %s: bring that one back, or give the"
+            " passwords and keys of hosts and storages anew",
+            path,
+            vault.key_id,
+            known,
         )
     return vault
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from zcloud.domain.identity.account import ADMIN_UUID, Account, AccountType, Log
 from zcloud.domain.identity.passwords import hash_password
 from zcloud.domain.operations.global_config import make_known
 from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.files import make_once
 from zcloud.kernel.ids import token
 from zcloud.kernel.unit import Unit
 
@@ -56,11 +56,6 @@ async def _make_admin(node: Any) -> None:
 
 
 def _write(path: Path, password: str) -> str:
-    if path.exists():
-        return path.read_text().strip()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(password + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return password
+    if path.exists() and not path.read_text().strip():
+        path.unlink()  # nobody may log in with nothing
+    return make_once(path, f"{password}\n".encode()).decode().strip()

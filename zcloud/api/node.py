@@ -15,6 +15,8 @@ import zcloud.processes
 from agents.node.handlers import node_handlers
 from agents.node.kvm_agent import AGENT_BASE
 from agents.runtime.journal import Journal
+from projections import call_log, damage
+from projections import engine as read_models
 from projections.engine import open_engine, reading, watched
 from projections.follower import Follower, ProcessFollower, ThreadFollower
 from projections.history import History
@@ -93,6 +95,9 @@ class Node:
         self.tls = tls
         self.fronts = fronts
         self.recorder = open_store(directory, store)
+        if not store:
+            damage.put_away(directory / read_models.FILE, keep=False)
+            damage.put_away(directory / call_log.FILE, keep=True)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)
         self.cluster = Cluster(directory, store, name, lease, lambda: facts_of(self))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from zcloud.kernel.errors import invalid
+from zcloud.kernel.files import make_once
 
 NODE_NAME = "zcloud-node"
 SCHEME = "zcloud://"
@@ -72,7 +72,7 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        make_once(path, made.public_bytes(serialization.Encoding.PEM))
         return made
 
     def _sign(
@@ -155,15 +155,10 @@ def _name(common: str) -> x509.Name:
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
-    if path.exists():
-        loaded = serialization.load_pem_private_key(path.read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        return loaded
-    made = ec.generate_private_key(ec.SECP256R1())
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_pem(made))
-    return made
+    kept = make_once(path, _pem(ec.generate_private_key(ec.SECP256R1())))
+    loaded = serialization.load_pem_private_key(kept, None)
+    assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+    return loaded
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

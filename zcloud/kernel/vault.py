@@ -11,7 +11,14 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from zcloud.kernel.files import make_once
+
 PREFIX = "sealed:v1:"
+KEY_BYTES = 32
+
+
+class WrongKey(OSError):
+    """This node does not have the key with which the cloud's secrets are sealed."""
 
 
 class Vault:
@@ -26,16 +33,13 @@ class Vault:
 
     @classmethod
     def at(cls, path: Path) -> Vault:
-        """The vault whose master key lies at the path; made when there is none."""
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(made, os.urandom(32))
-                os.fsync(made)
-            finally:
-                os.close(made)
-        return cls(path.read_bytes())
+        """The vault whose master key lies at the path; made when there is none. Raises WrongKey."""
+        key = make_once(path, os.urandom(KEY_BYTES))
+        if len(key) != KEY_BYTES:
+            raise WrongKey(
+                f"{path} is no key: it has {len(key)} bytes, and a key {KEY_BYTES}; bring the right one there"
+            )
+        return cls(key)
 
     def seal(self, secret: str) -> str:
         """The secret, unreadable; "" stays ""."""

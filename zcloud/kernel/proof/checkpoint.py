@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from zcloud.kernel.files import make_once
 
 FORMAT = 1
 FIRST = "0" * 64
@@ -97,18 +98,15 @@ class Checkpoint:
         return made
 
 
+def _new_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
 class Signer:
     """The key that signs: 32 bytes in a file of mode 0600, outside the database."""
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(made, Ed25519PrivateKey.generate().private_bytes_raw())
-                os.fsync(made)
-            finally:
-                os.close(made)
-        self._key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+        self._key = Ed25519PrivateKey.from_private_bytes(make_once(path, _new_key()))
         self.public = base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
     def sign(self, position: int, link: bytes, store: str, now: int, last: Checkpoint | None) -> Checkpoint:

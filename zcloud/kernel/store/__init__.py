@@ -108,7 +108,14 @@ def open_store(directory: Path, address: str = "") -> Store:
     if not address:
         from zcloud.kernel.store.sqlite import SqliteRecorder
 
-        return SqliteRecorder(directory / "log.db")
+        path = directory / "log.db"
+        if (directory / "views.db").exists() and not (path.exists() and path.stat().st_size):
+            # A new log in its place would have the read models emptied, and agents refused.
+            raise StoreAway(
+                f"there is no log at {path}, and {directory} is of a cloud that had one: put the last backup there,"
+                " or take another directory for another cloud"
+            )
+        return SqliteRecorder(path)
     if not address.startswith(POSTGRESQL):
         raise ValueError(f"{address.partition(':')[0]} is no kind of store; use postgresql://host/database")
     # The driver costs a moment and some memory, which a node on SQLite need not spend.

@@ -50,6 +50,14 @@ def _check(append: Append, versions: dict[str, int], failed: dict[str, int], tak
         raise RequestTaken(append.request.request_id)
 
 
+def _hint(error: sqlite3.Error) -> str:
+    """What to do about a file that is no longer what was written."""
+    name = getattr(error, "sqlite_errorname", "")
+    if not name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return ""
+    return "; the file is damaged: put the last backup in its place, and remove log.db-wal and log.db-shm beside it"
+
+
 def _request_row(r: RequestRecord) -> list[Any]:
     """In the order of the columns; bytes as hex digits, since JSON has none."""
     return [r.account_uuid, r.request_id, r.rpc, r.body_hash.hex(), r.response.hex(), r.time, r.position]
@@ -66,9 +74,12 @@ class SqliteRecorder(SqlStore):
         self._reading: list[threading.Lock] = []
         self._closed = False
         self._lock = threading.RLock()
-        self._keep = self._connect()  # keeps a database in memory alive
-        with self._lock:
-            self._keep.executescript(SCHEMA)
+        try:
+            self._keep = self._connect()  # keeps a database in memory alive
+            with self._lock:
+                self._keep.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreAway(f"the log {self.path} can't be opened: {error}{_hint(error)}") from error
 
     # -- connections
 
@@ -98,8 +109,8 @@ class SqliteRecorder(SqlStore):
                 raise StoreAway("the store is closed")
             try:
                 rows: Sequence[Sequence[Any]] = connection.execute(statement, values).fetchall()
-            except sqlite3.OperationalError as error:
-                raise StoreAway(str(error)) from error
+            except sqlite3.DatabaseError as error:
+                raise StoreAway(f"{error}{_hint(error)}") from error
         return rows
 
     @contextmanager
@@ -117,7 +128,7 @@ class SqliteRecorder(SqlStore):
                 raise IntegrityError(str(error)) from error
             except sqlite3.Error as error:
                 connection.rollback()
-                raise StoreAway(str(error)) from error
+                raise StoreAway(f"{error}{_hint(error)}") from error
             except BaseException:
                 connection.rollback()
                 raise
