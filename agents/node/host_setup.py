@@ -79,7 +79,7 @@ def deploy(request: dict[str, Any]) -> dict[str, Any]:
     stop_agent(places)
     _write_private(places.config, {**request["config"], "directory": places.state})
     try:
-        _start(places, code, python)
+        _start(places, code, python, request.get("watched") or ALIVE_SECONDS)
     except HelperError as error:
         # Whatever the agent wrote, the token must not come back in an error.
         token = request["config"]["token"]
@@ -289,7 +289,7 @@ def stop_agent(places: Places) -> None:
         os.unlink(places.pid)
 
 
-def _start(places: Places, code: str, python: str) -> None:
+def _start(places: Places, code: str, python: str, watched: float) -> None:
     argv = [python, "-m", MODULE, "--config", places.config]
     begin = os.path.getsize(places.log) if os.path.exists(places.log) else 0
     if os.path.isdir(SYSTEMD):
@@ -312,13 +312,13 @@ def _start(places: Places, code: str, python: str) -> None:
         with open(places.pid, "w", encoding="ascii") as file:
             file.write(str(process.pid))
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(ALIVE_SECONDS)
-    _see_that_it_lives(places, begin)
+            process.wait(watched)
+    _see_that_it_lives(places, begin, watched)
 
 
-def _see_that_it_lives(places: Places, begin: int) -> None:
+def _see_that_it_lives(places: Places, begin: int, watched: float) -> None:
     if os.path.isdir(SYSTEMD):
-        time.sleep(ALIVE_SECONDS)
+        time.sleep(watched)
     if agent_pids(places):
         return
     last = ""

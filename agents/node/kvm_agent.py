@@ -66,8 +66,9 @@ def _config(args: DeployKvmAgentTask) -> dict[str, Any]:
 class DeployKvmAgent(
     Handler[DeployKvmAgentTask, DeployKvmAgentResult], task=DeployKvmAgentTask, result=DeployKvmAgentResult
 ):
-    def __init__(self, base: str = AGENT_BASE) -> None:
-        self._base = base
+    def __init__(self, base: str = AGENT_BASE, watched: float = 0.0) -> None:
+        """watched: seconds for which it is seen whether a new agent ends at once; 0: the installer's own."""
+        self._base, self._watched = base, watched
 
     async def run(self, args: DeployKvmAgentTask, work: Work) -> DeployKvmAgentResult:
         directory, config = _directory(self._base, args.host_uuid), _config(args)
@@ -88,6 +89,7 @@ class DeployKvmAgent(
                 "python": sys.executable,
                 "modules": packing.MODULES,
                 "requirements": packing.requirements(),
+                "watched": self._watched,
             }
             await host.call("deploy", request, work)
             work.progress(100, "the agent runs")

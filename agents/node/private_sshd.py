@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ Subsystem sftp internal-sftp
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 10):
                 if self.pid() is not None:
                     return
             # It goes into the background before it binds, so that its exit status says nothing.

@@ -20,9 +20,12 @@ from agents.node.private_sshd import PrivateSshd
 from tests.agents.network.lan import Lan, ip, new_lan
 from tests.support.cloud import Client, ServerProcess
 from tests.support.libvirtd import guest_image, running_libvirtd
-from tests.support.sshd import free_port, running_sshd
+from tests.support.ports import free_port
+from tests.support.sshd import running_sshd
 
 SUBNET = "10.198.7"
+# A machine under emulation takes its time.
+JOB_SECONDS = 480
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Lab:
         self._admin = None
         self.server.start(**environment)
 
-    def ready(self, seconds: float = 60.0) -> None:
+    def ready(self, seconds: float = 240.0) -> None:
         """Wait until host and storage are Connected, as they are again soon after a start."""
         end = time.monotonic() + seconds
         while True:
@@ -63,14 +66,14 @@ class Lab:
         """Call, and insist that the job succeeds."""
         answer = self.admin.call(rpc, **fields)
         if answer.job_uuid:
-            job = self.admin.wait(answer.job_uuid, 240)
+            job = self.admin.wait(answer.job_uuid, JOB_SECONDS)
             assert job.state == job.STATE_SUCCEEDED, job
         return answer.inventory
 
     def vm(self, uuid: str) -> Any:
         return self.admin.call("GetVmInstance", uuid=uuid).inventory
 
-    def answers(self, address: str, tries: int = 60) -> bool:
+    def answers(self, address: str, tries: int = 240) -> bool:
         """Whether the guest answers a ping from the other end of the cable."""
         return any(self.lan.pings(self.lan.namespace, address) for _ in range(tries))
 
@@ -98,7 +101,7 @@ class Lab:
         uuids["zone"] = self.done("CreateZone", name="zone1").uuid
         uuids["cluster"] = self.done("CreateCluster", name="cluster1", zone_uuid=uuids["zone"]).uuid
         added = self.add_host()
-        job = self.admin.wait(added.job_uuid, 240)
+        job = self.admin.wait(added.job_uuid, JOB_SECONDS)
         assert job.state == job.STATE_SUCCEEDED, job
         uuids["host"] = added.inventory.uuid
         uuids["ps"] = self.done(

@@ -20,7 +20,7 @@ from tests.support.cloud import Client, ServerProcess
 from tests.support.ganesha import Ganesha, running_ganesha
 from tests.support.libvirtd import CACHE, guest_image
 from tests.support.namespace import Namespace, Switch, free_subnet, new_switch
-from tests.support.sshd import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SSH_PORT = 2222

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from tests.e2e.lab import Lab
+from tests.e2e.lab import JOB_SECONDS, Lab
 from tests.support.cloud import ApiError
 
 pytestmark = pytest.mark.real
@@ -29,8 +29,8 @@ def test_the_server_is_killed_in_the_middle_of_a_create(lab: Lab, passes: int) -
     lab.ready()
     again = lab.create_vm(name, {"zcloud-request": name})
     found = lab.admin.call("QueryVmInstance", filter=f'name = "{name}"').inventories
-    assert [vm.uuid for vm in found] == [again.inventory.uuid], lab.admin.wait(again.job_uuid, 240)
-    job = lab.admin.wait(again.job_uuid, 240)
+    assert [vm.uuid for vm in found] == [again.inventory.uuid], lab.admin.wait(again.job_uuid, JOB_SECONDS)
+    job = lab.admin.wait(again.job_uuid, JOB_SECONDS)
     assert job.state == job.STATE_SUCCEEDED, job
     vm = lab.vm(again.inventory.uuid)
     assert vm.state == vm.STATE_RUNNING
@@ -43,7 +43,7 @@ def test_the_server_is_killed_in_the_middle_of_a_create(lab: Lab, passes: int) -
 
 def test_a_host_that_cannot_be_reached_is_not_kept(lab: Lab) -> None:
     answer = lab.add_host(name="nowhere", ssh_port=1)
-    job = lab.admin.wait(answer.job_uuid, 60)
+    job = lab.admin.wait(answer.job_uuid)
     assert job.state == job.STATE_FAILED
     assert "port 1" in job.error
     assert not lab.admin.call("QueryHost", filter='name = "nowhere"').inventories
@@ -57,7 +57,7 @@ def test_an_image_that_is_not_there_is_not_kept(lab: Lab) -> None:
         format="qcow2",
         backup_storage_uuid=lab.uuids["bs"],
     )
-    job = lab.admin.wait(answer.job_uuid, 60)
+    job = lab.admin.wait(answer.job_uuid)
     assert job.state == job.STATE_FAILED
     assert not lab.admin.call("QueryImage", filter='name = "absent"').inventories
     assert not list((lab.directory / "bs" / "images").rglob(f"*{answer.inventory.uuid}*"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lab import Lab
+from tests.e2e.lab import JOB_SECONDS, Lab
 from tests.e2e.test_snapshots import holds, path_of, write
 
 pytestmark = pytest.mark.real
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 def test_a_machine_that_runs_is_copied(lab: Lab) -> None:
     first = lab.create_vm("original").inventory
-    lab.admin.wait(lab.admin.call("QueryJob", filter=f"resource_uuid = {first.uuid}").inventories[0].uuid, 240)
+    lab.admin.wait(lab.admin.call("QueryJob", filter=f"resource_uuid = {first.uuid}").inventories[0].uuid, JOB_SECONDS)
     root = lab.vm(first.uuid).root_volume_uuid
     lab.done("ResizeRootVolume", uuid=root, size=256 << 20)
     lab.done("StopVmInstance", uuid=first.uuid, type="cold")
@@ -38,7 +38,7 @@ def test_a_machine_that_runs_is_copied(lab: Lab) -> None:
     assert lab.answers(lab.vm(first.uuid).vm_nics[0].ip)
     lab.done("StopVmInstance", uuid=first.uuid, type="cold")
     made = lab.create_vm("second", image_uuid=image.uuid)
-    job = lab.admin.wait(made.job_uuid, 240)
+    job = lab.admin.wait(made.job_uuid, JOB_SECONDS)
     assert job.state == job.STATE_SUCCEEDED, job
     second = lab.vm(made.inventory.uuid)
     assert lab.answers(second.vm_nics[0].ip)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sshd import free_port
+from tests.support.ports import free_port
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def started(directory: Path, port: int, *options: str) -> subprocess.Popen[str]:
@@ -26,7 +26,7 @@ def started(directory: Path, port: int, *options: str) -> subprocess.Popen[str]:
 
 def run(directory: Path, port: int) -> str:
     with started(directory, port, "--once") as process:
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     return said
 
@@ -41,7 +41,7 @@ def interrupted(directory: Path, port: int, at: str) -> str:
             if at in line:
                 process.send_signal(signal.SIGINT)
                 break
-        said += process.communicate(timeout=300)[0]
+        said += process.communicate(timeout=600)[0]
     assert process.returncode == 130, said
     return said
 

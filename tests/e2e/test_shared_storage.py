@@ -24,7 +24,7 @@ def site() -> Iterator[Site]:
 
 def answers(address: str) -> bool:
     argv = ["ping", "-q", "-c", "1", "-W", "1", address]
-    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(120))
+    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(300))
 
 
 def lost_and_found(site: Site) -> list[str]:

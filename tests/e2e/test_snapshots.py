@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.e2e.lab import Lab
+from tests.e2e.lab import JOB_SECONDS, Lab
 
 pytestmark = pytest.mark.real
 GIB = 1 << 30
@@ -36,7 +36,7 @@ def holds(lab: Lab, volume: str, pattern: int) -> bool:
 
 def test_snapshots_of_a_real_machine(lab: Lab) -> None:
     created = lab.create_vm("captured")
-    job = lab.admin.wait(created.job_uuid, 240)
+    job = lab.admin.wait(created.job_uuid, JOB_SECONDS)
     assert job.state == job.STATE_SUCCEEDED, job
     vm = lab.vm(created.inventory.uuid)
     root = vm.root_volume_uuid
@@ -65,7 +65,7 @@ def test_snapshots_of_a_real_machine(lab: Lab) -> None:
     write(lab, root, 3)
     last = [m.volume_snapshot_uuid for m in kept.members if m.volume_uuid == root]
     lab.done("RevertVolumeFromSnapshot", uuid=last[0], start_after=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + JOB_SECONDS
     while not lab.domains():
         assert time.monotonic() < end
         time.sleep(0.2)

@@ -18,7 +18,8 @@ from typing import Any
 
 import psycopg
 
-from tests.support.postgres import USER, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import USER
 
 SETTINGS = Path(__file__).with_name("patroni.yml")
 # Long enough for a machine that is busy with other things; failing over takes `ttl` at most.

@@ -7,13 +7,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import psycopg
+
+from tests.support.ports import free_port
 
 BIN = Path("/usr/lib/postgresql/15/bin")
 USER = "postgres"
@@ -101,6 +102,8 @@ class PostgresCluster:
     def _everyone(self, number: int) -> list[int]:
         postmaster = self._postmaster
         _signal(postmaster, signal.SIGSTOP)  # so that it starts no others meanwhile
+        while _state(postmaster) not in "TZ":  # which takes it a moment
+            time.sleep(0.001)
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         pids = [*map(int, children), postmaster]
         for pid in pids:
@@ -132,14 +135,12 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _alive(pid: int) -> bool:
+    return _state(pid) != "Z"
+
+
+def _state(pid: int) -> str:
+    """As the kernel has it; Z also for one that is gone altogether."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"

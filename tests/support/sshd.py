@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agents.node.private_sshd import PrivateSshd
+from tests.support.ports import free_port
 from zcloud.v1.host_task_pb2 import SshTarget
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

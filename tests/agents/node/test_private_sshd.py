@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.node.private_sshd import PrivateSshd, main
-from tests.support.sshd import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.real
 

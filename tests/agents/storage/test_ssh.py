@@ -16,7 +16,8 @@ from agents.node.private_sshd import PrivateSshd
 from agents.runtime.task import TaskError
 from agents.storage import ssh
 from agents.storage.ssh import SshSession, open_ssh
-from tests.support.sshd import free_port, target_of
+from tests.support.ports import free_port
+from tests.support.sshd import target_of
 from zcloud.v1.host_task_pb2 import SshTarget
 
 pytestmark = pytest.mark.real

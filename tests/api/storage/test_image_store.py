@@ -22,7 +22,7 @@ from agents.storage.imagestore.operations import stop
 from tests.api.compute.ground import refused
 from tests.api.storage.world import access, allow, bits, image_of, storage_of
 from tests.support.cloud import Api, running_node, until
-from tests.support.sshd import free_port
+from tests.support.ports import free_port
 from zcloud.domain.storage.backup_storage import BackupStorage
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_copies import drop_copy

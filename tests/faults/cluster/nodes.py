@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import shutil
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from tests.faults.cluster.hosts import CountedHost
 from tests.faults.harness.hosts import Effects
 from tests.support.cloud import CHANNEL, Api, ApiError, ServerProcess, running_node, simulator_cluster, until
 from tests.support.nursery import BEGIN
+from tests.support.ports import free_port
 
 # Short, so that a test need not wait; long enough for a machine that is busy.
 LEASE = 1.0
@@ -34,7 +33,8 @@ CLIENT = (
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
-ANSWER_SECONDS = 1.5
+# A client that was given no answer waits longer for the next: none comes to who asks anew each time too soon.
+ANSWER_SECONDS, MORE_PATIENT, MOST_SECONDS = 1.5, 1.25, 20.0
 HOSTS = 4
 
 
@@ -57,7 +57,7 @@ class Nodes:
         """It has the same doors in each of its lives."""
         arguments = ("--store", self.store, "--node-name", name, "--lease", str(LEASE), "--log-level", "warning")
         for door in ("--listen", "--listen-agents", "--listen-enrolment"):
-            self.doors[name, door] = f"127.0.0.1:{_free_port()}"
+            self.doors[name, door] = f"127.0.0.1:{free_port()}"
             arguments += (door, self.doors[name, door])
         return ServerProcess(self.base / name, {BEGIN: "tests.faults.cluster.child", MUTANT: mutant}, arguments)
 
@@ -104,24 +104,36 @@ class Nodes:
     async def ask(self, chance: random.Random, rpc: str, key: str = "", wait: float = 0.0, **fields: Any) -> Any:
         """Asked again, with the same request id, until it is answered; by whatever node. Raises ApiError."""
         meta = {"zcloud-request": key} if key else {}
+        patience = ANSWER_SECONDS
         for _ in range(self.tries):
             try:
-                async with asyncio.timeout(ANSWER_SECONDS + wait):
+                async with asyncio.timeout(patience + wait):
                     return await (await self.at(chance.choice(self.names))).call(rpc, meta, **fields)
             except ApiError as error:
                 if error.code not in PASSING:
                     raise
             except TimeoutError:
-                pass
+                patience = min(MOST_SECONDS, patience * MORE_PATIENT)
             await asyncio.sleep(0.05)
         raise AssertionError(f"{rpc} is answered by nobody")
 
-    async def ended(self, chance: random.Random, job_uuid: str) -> Any:
-        """The job, when it has ended."""
-        while True:
+    async def ended(self, chance: random.Random, job_uuid: str, given_up: Callable[[], Awaitable[bool]]) -> Any:
+        """The job, when it has ended; None when whoever waits for it need not go on."""
+        while not await given_up():
             answer = await self.ask(chance, "WaitJob", uuid=job_uuid, timeout_seconds=1, wait=1.0)
             if answer.ended:
                 return answer.inventory
+        return None
+
+    async def told(self, name: str, rpc: str) -> Any:
+        """What one node says, as soon as it says anything."""
+
+        async def look() -> Any:
+            with contextlib.suppress(ApiError):
+                return await (await self.at(name)).call(rpc)
+            return None
+
+        return await until(look)
 
     async def shared_out(self) -> None:
         """Wait until all work is somebody's, and everybody says the same."""
@@ -202,20 +214,3 @@ async def _agents(stack: contextlib.AsyncExitStack, api: Api, base: Path, hosts:
         fleet.start(host)
         stack.push_async_callback(fleet.stop)
     return [doors for fleet in fleets for doors in fleet._doors]
-
-
-# Processes of xdist take every so manieth port, each its own.
-_WORKERS = 8
-_taken: set[int] = set()
-
-
-def _free_port() -> int:
-    """None of those that the kernel gives to whoever asks for any: it must be free again after each death."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
-    while True:
-        port = random.randrange(12_000 + worker, 30_000, _WORKERS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _taken:
-                _taken.add(port)
-                return port

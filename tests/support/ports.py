@@ -1,0 +1,25 @@
+"""Ports for what must be found again at the same place after its death."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+
+# Processes of xdist take every so manieth port, each its own.
+_WORKERS = 8
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """None of those that the kernel gives to whoever asks for any, or dials somebody: it is free until it is used, and
+    again after each death."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    while True:
+        port = random.randrange(12_000 + worker, 30_000, _WORKERS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _taken:
+                _taken.add(port)
+                return port
