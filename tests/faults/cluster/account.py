@@ -37,12 +37,17 @@ class Account:
         self.requests: dict[str, str] = {}
         self.owners = Owners(nodes)
         self._recorder = PostgresRecorder(nodes.store)
+        self._reading = asyncio.Lock()
 
     def close(self) -> None:
         self._recorder.close()
 
     async def read(self) -> None:
         """What is new."""
+        async with self._reading:
+            await self._read()
+
+    async def _read(self) -> None:
         while records := await asyncio.to_thread(self._recorder.read_all, len(self.lake.records), 2000):
             for record in records:
                 last = self.lake.records[-1] if self.lake.records else None
@@ -87,12 +92,14 @@ class Account:
                 return left
             await asyncio.sleep(0.05)
 
-    async def violations(self, answers: dict[str, Any]) -> list[str]:
+    async def violations(self, answers: dict[str, Any], seconds: float) -> list[str]:
         """answers: to commands, by request id. What agents say of themselves may need another moment."""
-        for _ in range(50):
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
             await self.read()
             found = books.violations(self)  # type: ignore[arg-type]
-            if not found or self.wrong:
+            if not found or self.wrong or loop.time() > until:
                 break
             await asyncio.sleep(0.1)
         return [*self.wrong, *found, *self._answered(answers), *await self._shown()]
@@ -110,8 +117,7 @@ class Account:
         fold, found = self.lake.fold, []
         meant = {m.uuid: (fold.value(m, "state"), fold.value(m, "host_uuid")) for m in fold.all("vm_instance")}
         for name in self.nodes.names:
-            api = await self.nodes.at(name)
-            told = (await api.call("QueryVmInstance")).inventories
+            told = (await self.nodes.told(name, "QueryVmInstance")).inventories
             state = {v: k for k, v in told[0].State.items()} if told else {}
             shown = {vm.uuid: (state[vm.state].removeprefix("STATE_").lower(), vm.host_uuid) for vm in told}
             if shown != {uuid: (s.lower(), host) for uuid, (s, host) in meant.items()}:

@@ -12,7 +12,7 @@ from tests.faults.harness.hosts import Effects, Watched
 
 IMPATIENT = {
     "grpc.keepalive_time_ms": 1200,
-    "grpc.keepalive_timeout_ms": 600,
+    "grpc.keepalive_timeout_ms": 1200,
     "grpc.min_reconnect_backoff_ms": 600,
 }
 

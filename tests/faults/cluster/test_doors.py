@@ -24,8 +24,7 @@ async def has_agents(nodes: Nodes, name: str) -> None:
             return False
         return bool(here.agents == len(hosts) == len(nodes.ground.hosts))
 
-    # How long is what is asked here: agents that have given up for a while would take half a minute.
-    await until(look, 15)
+    await until(look)
 
 
 @pytest.mark.timeout(0)
