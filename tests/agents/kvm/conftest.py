@@ -25,7 +25,7 @@ from zcloud.v1.vm_instance_task_pb2 import ReadVmTask, StartVmTask, StopVmTask, 
 
 MIB = 2**20
 # A guest under emulation on a machine that is busy with other tests.
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 def eventually(done: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

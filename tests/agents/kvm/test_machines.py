@@ -224,7 +224,7 @@ def test_what_ended_while_libvirtd_was_away_is_told_when_it_is_back(host: Host, 
     def told() -> list[str]:
         return [each.state for seen in list(host.seen) for each in seen.vms if each.vm_instance_uuid == vm]
 
-    eventually(told, "its end is told", 30)
+    eventually(told, "its end is told")
     assert told()[-1] == "Stopped"
     assert host.state(vm) == "Stopped"
 
@@ -234,10 +234,10 @@ def test_a_libvirtd_that_hangs_is_noticed(host: Host) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
-        eventually(host.hypervisor.error, "silence is noticed", 15)
+        eventually(host.hypervisor.error, "silence is noticed")
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: not host.hypervisor.error(), "the answer is noticed", 30)
+    eventually(lambda: not host.hypervisor.error(), "the answer is noticed")
 
 
 def test_isos_are_put_in_and_taken_out(host: Host, started: Start) -> None:

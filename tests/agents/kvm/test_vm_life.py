@@ -45,13 +45,17 @@ def wait_ready(host: Host, spec: VmSpec) -> None:
     eventually(lambda: "READY" in host.serial(spec.vm_instance_uuid), "the guest is up")
 
 
+def answers(host: Host) -> None:
+    eventually(lambda: host.lan.pings(host.lan.namespace, ADDRESS), "the guest answers")
+
+
 def test_life_of_a_guest(host: Host) -> None:
     spec = host.guest()
     vm = spec.vm_instance_uuid
     host.serve_dhcp(spec, ADDRESS)
     start = StartVmTask(spec=spec)
     pause, resume = PauseVmTask(vm_instance_uuid=vm), ResumeVmTask(vm_instance_uuid=vm)
-    stop = StopVmTask(vm_instance_uuid=vm, grace_seconds=60)
+    stop = StopVmTask(vm_instance_uuid=vm, grace_seconds=240)
 
     assert host.state(vm) == "Stopped"
     assert host.probe(start) is None
@@ -64,7 +68,7 @@ def test_life_of_a_guest(host: Host) -> None:
     wait_ready(host, spec)
     told = f"DHCP eth0 {ADDRESS}/24 router=10.96.0.1 dns=10.96.0.2 domain= hostname=web lease="
     assert told in host.serial(vm)
-    assert host.lan.pings(host.lan.namespace, ADDRESS)
+    answers(host)
 
     assert host.probe(pause) is None
     host.run(pause)
@@ -76,25 +80,29 @@ def test_life_of_a_guest(host: Host) -> None:
     host.run(resume)
     host.run(resume)
     assert host.probe(resume) is not None
-    assert host.lan.pings(host.lan.namespace, ADDRESS)
+    answers(host)
 
     # libvirtd dies and comes back; the guest does not notice.
     host.daemon.kill()
-    eventually(host.hypervisor.error, "libvirt's death is noticed", 10)
+    eventually(host.hypervisor.error, "libvirt's death is noticed")
     assert host.daemon.uri in host.hypervisor.error()
     assert host.failure(stop).reason == "UNREACHABLE"
     with pytest.raises(TaskError):
         inventory(host.hypervisor)
-    assert host.lan.pings(host.lan.namespace, ADDRESS)
+    answers(host)
     host.seen.clear()
     host.daemon.start()
-    eventually(lambda: not host.hypervisor.error(), "libvirt answers again", 30)
+    eventually(lambda: not host.hypervisor.error(), "libvirt answers again")
     assert inventory(host.hypervisor) == {vm: "Running"}
-    assert any(seen.complete and seen.vms[0].state == "Running" for seen in host.seen), "it is told without being asked"
+
+    def told() -> bool:
+        return any(seen.complete and seen.vms and seen.vms[0].state == "Running" for seen in list(host.seen))
+
+    eventually(told, "it is told without being asked")
 
     # A reboot is a new boot; one that a crash of the agent broke off after the new start is not done again.
     boot = boot_of(host, vm)
-    reboot = RebootVmTask(spec=spec, grace_seconds=60)
+    reboot = RebootVmTask(spec=spec, grace_seconds=240)
     assert host.probe(reboot) is None
     host.run(reboot)
     again = boot_of(host, vm)

@@ -49,18 +49,22 @@ class Lan:
         ip("link", "set", f"zt{self.mark}{name}", "master", self.bridge, "up")
         return namespace
 
-    def ask_dhcp(self, namespace: str, seconds: int = 1) -> dict[str, str]:
-        """What the server gives to this machine; empty when it is silent."""
+    def ask_dhcp(self, namespace: str, tries: int = 60) -> dict[str, str]:
+        """What the server gives to this machine, as soon as it gives anything; empty when it is silent."""
         folder = self.folder / namespace
         folder.mkdir(exist_ok=True)
         lease, script = folder / "lease", folder / "script"
         lease.unlink(missing_ok=True)
         script.write_text(DHCP_SCRIPT)
         script.chmod(0o755)
-        argv = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", str(2 * seconds), "-T", "1", "-s", script]
+        argv = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", str(tries), "-T", "1", "-s", script]
         subprocess.run(["ip", "netns", "exec", namespace, *argv], capture_output=True)
         lines = lease.read_text().splitlines() if lease.exists() else []
         return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def dhcp_is_silent(self, namespace: str) -> bool:
+        """Whether nobody gives it anything, as far as two questions tell."""
+        return self.ask_dhcp(namespace, 2) == {}
 
     def pings(self, namespace: str, address: str) -> bool:
         """Whether an address answers within a few tries."""

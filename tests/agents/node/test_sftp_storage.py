@@ -56,7 +56,7 @@ def left_in(store: Path) -> list[str]:
 
 def wait_until_nothing_is_left(store: Path) -> None:
     """The helper notices on its own that nobody listens any more."""
-    for _ in range(500):
+    for _ in range(3000):
         if not left_in(store):
             return
         time.sleep(0.02)

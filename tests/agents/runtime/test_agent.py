@@ -46,7 +46,6 @@ async def finished(life: asyncio.Task[None]) -> None:
     await life
 
 
-@pytest.mark.timeout(60)
 def test_enrols_once_works_stops_on_sigterm_and_settles_what_it_had_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,7 +220,8 @@ def test_whatever_the_node_does_the_agent_comes_back(
         node = Node(AUTHORITY)
         node.rude = [rude, rude]
         async with node.serving(), Host(node).running() as host:
-            await until(lambda: len(node.streams) == 3 and node.streams[2].of("inventory"))
+            # A busy machine may miss a welcome, too, where the agent does not wait for long.
+            await until(lambda: any(stream.of("inventory") for stream in node.streams[2:]))
             assert node.streams[0].of("inventory") == [], "nothing is said to a node that did not welcome"
             assert host.waits[:2] == [0.1, 0.2], "half of 0.2 and of 0.4"
             assert host.start.starts == []

@@ -111,7 +111,6 @@ def hellos(api: Api) -> set[str]:
     return {s.got[0].hello.host_uuid for s in api.streams if s.got}
 
 
-@pytest.mark.timeout(90)
 def test_hosts_are_added_once_connect_do_tasks_and_leave_on_sigterm() -> None:
     async def scenario() -> None:
         api = Api()
@@ -205,7 +204,6 @@ def test_names_fill_the_gaps() -> None:
     assert missing_names(["a", "b", "c"], 2) == []
 
 
-@pytest.mark.timeout(120)
 def test_many_hosts_share_few_connections() -> None:
     async def scenario() -> None:
         node = Node(AUTHORITY)
