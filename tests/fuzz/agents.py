@@ -21,7 +21,7 @@ from zcloud.v1.agent_pb2 import ConnectRequest, ConnectResponse, EnrollRequest, 
 CONNECT, ENROLL = rpcs()["Connect"], rpcs()["Enroll"]
 OPTIONS = (("grpc.ssl_target_name_override", NODE_NAME), ("grpc.enable_http_proxy", 0))
 # What a session may end with, however it was meant.
-PATIENCE = 10.0
+PATIENCE = 120.0
 # The client's own library says so when it writes to a call that is over.
 OWN = "Internal error from Core"
 RSA_REQUEST = (Path(__file__).parent / "rsa_request.pem").read_text()

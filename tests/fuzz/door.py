@@ -15,7 +15,7 @@ from zcloud.api.rpcs import Rpc
 # Of gRPC: what a client takes of metadata unless it was told otherwise.
 TRAILERS = 8192
 # Whoever has no answer by then never gets one.
-SILENCE = 30.0
+SILENCE = 120.0
 OURS = ("INTERNAL", "UNKNOWN")
 # As many messages of a stream are read, and so long is waited for each.
 FIRST, PATIENCE = 2, 0.002

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -65,17 +66,19 @@ def test_a_commit_that_comes_late_is_shut_out(
 ) -> None:
     """The client gives up while its statement waits for the head; only the server knows of it any more."""
     monkeypatch.setattr(Impatient, "silence", 0.3)
+    monkeypatch.setattr("zcloud.kernel.store.postgres.PATIENCE_SECONDS", 120.0)
     found: list[list[Record] | Exception] = []
-    with psycopg.connect(address) as other:
+    with psycopg.connect(address) as other, psycopg.connect(address, autocommit=True) as looking:
         other.execute("SELECT * FROM zcloud.head FOR UPDATE")
         writing = threading.Thread(target=lambda: found.extend(store.append_batch([change("a", 0, 3)])))
         writing.start()
-        writing.join(1.0)
-        assert writing.is_alive()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%append_batch%' AND wait_event_type='Lock'"
-        row = other.execute(waiting).fetchone()
-        assert row is not None
-        assert row[0] > 1, "the first statement and one of those that follow it wait"
+        end = time.monotonic() + 60
+        # Until the first statement and one of those that follow it wait.
+        while (row := looking.execute(waiting).fetchone()) is None or row[0] < 2:
+            assert writing.is_alive()
+            assert time.monotonic() < end
+            time.sleep(0.05)
     writing.join()
     assert positions(found[0]) == [2, 3, 4]
     assert store.head() == 4
@@ -116,6 +119,7 @@ def test_a_server_that_is_gone_is_away_at_once(
             assert away.value.code.name == "UNAVAILABLE"
     finally:
         postgres.start()
+    monkeypatch.undo()
     assert positions(store.append_batch([change("a", 0)])[0]) == [2]
 
 
