@@ -32,11 +32,13 @@ class Received:
 
 @dataclass
 class Receiver:
-    """status: answered to each call; refused: types of events that it never takes; delay: seconds before an answer."""
+    """status: answered to each call; refused: types of events that it never takes; delay: seconds before an answer;
+    enough: when it has taken so many events, whoever calls is given no answer until that is 0."""
 
     status: int = 200
     refused: set[str] = field(default_factory=set)
     delay: float = 0.0
+    enough: int = 0
     calls: list[Received] = field(default_factory=list)
     taken: list[Received] = field(default_factory=list)
     port: int = 0
@@ -60,6 +62,8 @@ class Receiver:
                 call = Received(dict(self.headers), body)
                 mine.calls.append(call)
                 time.sleep(mine.delay)
+                while mine.enough and len(mine.events()) >= mine.enough:
+                    time.sleep(0.01)
                 poison = any(event["type"] in mine.refused for event in call.events)
                 status = 422 if poison else mine.status
                 if status == 200:

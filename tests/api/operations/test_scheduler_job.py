@@ -15,6 +15,7 @@ from tests.api.operations.scheduled import (
     RARELY,
     becomes,
     get,
+    in_seconds,
     job,
     on_node,
     run_now,
@@ -133,7 +134,7 @@ def test_snapshots_come_by_schedule_and_the_newest_are_kept(tmp_path: Path) -> N
         api = here.api
         volume = (await here.create()).root_volume_uuid
         persons = await api.done("CreateVolumeSnapshot", volume_uuid=volume, name="a person's")
-        made = await scheduler(api, interval=60)
+        made = await scheduler(api, interval=60, start_time=in_seconds(api, 86_400))
         fields = {"name": "j", "type": "volume_snapshot", "resource_uuids": [volume]}
         told = await api.call("CreateSchedulerJob", reserved_snapshots=1, scheduler_uuids=[made.uuid], **fields)
         assert [w for w in told.warnings if "once an hour" in w]
