@@ -11,6 +11,7 @@ import pytest
 from tests.kernel.scenes import S, driven, states, until
 from tests.kernel.toy_work import Agent, Works
 from zcloud.kernel import outcome, runner
+from zcloud.kernel.clock import SECOND, SystemClock
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import JobState, StepState
 from zcloud.kernel.log import unavailable
@@ -218,6 +219,10 @@ def test_cancel_takes_effect_between_steps(tmp_path: Path) -> None:
         assert works.kernel.log.head == head
         # The running step is asked to give up, and may be through all the same.
         await until(works.agent.aborted)
+        # So it is when it dials in again: it may never have heard of either.
+        works.agent.aborted.clear()
+        works.runner.agent_connected("host")
+        assert works.agent.aborted == [works.agent.sent[-1].task_uuid]
         works.agent.release("do b")
         ended = await works.end(job)
         assert (ended.state, ended.error) == (JobState.CANCELED, "cancelled on request")
@@ -253,6 +258,24 @@ def test_a_deadline_means_unknown_and_what_may_have_happened_is_undone(tmp_path:
         assert works.agent.acted == ["do a", "do b", "undo b", "undo a"]
         assert works.agent.world == []
         assert len(works.agent.aborted) == 1
+
+    agent = Agent()
+    agent.on_send = lambda sending: None
+    driven(tmp_path, body, agent)
+
+
+def test_a_deadline_passes_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    """ARC-12: what was decided bears a time that will not be for an hour, and so do deadlines."""
+
+    class SetBack(SystemClock):
+        def now(self) -> int:
+            return super().now() - 3600 * SECOND
+
+    async def body(works: Works, uuid: str) -> None:
+        works.kernel.cloud.clock = SetBack()
+        works.agent.silent = {"do b"}
+        job = await works.end(await works.submit("toy_hasty", uuid))
+        assert (job.state, works.agent.acted) == (JobState.FAILED, ["do a", "do b", "undo b", "undo a"])
 
     agent = Agent()
     agent.on_send = lambda sending: None

@@ -52,6 +52,9 @@ class Relay:
         self._cloud, self._transport = cloud, transport
         self._send, self._again, self._forget = send, again, forget
         self._open: dict[str, tuple[str, str]] = {}  # job uuid -> task uuid, target
+        # Of these jobs the open task undoes something; these were cancelled.
+        self._undoing: set[str] = set()
+        self._cancelled: set[str] = set()
         self._sending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -61,8 +64,12 @@ class Relay:
     def know(self, jobs: list[Job]) -> None:
         """Those that have not ended; what the log has told meanwhile is newer."""
         for job in jobs:
-            if job.task_uuid:
-                self._open.setdefault(job.uuid, (job.task_uuid, job.target))
+            if job.cancel_requested:
+                self._cancelled.add(job.uuid)
+            if job.task_uuid and job.uuid not in self._open:
+                self._open[job.uuid] = (job.task_uuid, job.target)
+                if job.undoing:
+                    self._undoing.add(job.uuid)
 
     async def close(self) -> None:
         """What is pending stays so in the log."""
@@ -73,6 +80,10 @@ class Relay:
     def waits(self, job_uuid: str, task_uuid: str) -> bool:
         """Whether the job waits for this task, as far as the log is known here."""
         return self._open.get(job_uuid, ("",))[0] == task_uuid
+
+    def unwanted(self, job_uuid: str) -> bool:
+        """Whether what the job waits for need not be done any more. What undoes something is always wanted."""
+        return job_uuid in self._open and job_uuid in self._cancelled and job_uuid not in self._undoing
 
     def connected(self, target: str, *, waits: bool) -> None:
         """An agent has dialled in: it is sent what waits for it. waits: this node itself thinks that something does."""
@@ -91,6 +102,8 @@ class Relay:
         self._again(target)
         for job_uuid, (task_uuid, of) in self._open.items():
             if of == target and not self._cloud.leases.owns(job_uuid):
+                # The agent may be at it since another session; it is sent only when that can be made again.
+                self._give_up(job_uuid)
                 self._later(job_uuid, task_uuid)
 
     def dropped(self, lost: frozenset[int]) -> None:
@@ -108,18 +121,26 @@ class Relay:
         if record.topic == "job.StepDispatched":
             event: Any = events.decode(record.topic, record.schema, record.state)
             self._open[job_uuid] = (event.task_uuid, event.target)
+            (self._undoing.add if event.undo else self._undoing.discard)(job_uuid)
             if self._transport.reaches(event.target) and not self._cloud.leases.owns(job_uuid):
                 self._later(job_uuid, event.task_uuid)
         elif record.topic in SETTLED:
             task_uuid, target = self._open.pop(job_uuid, ("", ""))
+            self._undoing.discard(job_uuid)
+            if record.topic == "job.Finished":
+                self._cancelled.discard(job_uuid)
             if task_uuid:
                 self._forget(task_uuid)
             if record.topic == "job.StepFailed" and self._transport.reaches(target):
                 self._transport.abort(target, task_uuid)  # no report came in time
-        elif record.topic == "job.CancelRequested" and job_uuid in self._open:
-            task_uuid, target = self._open[job_uuid]
-            if self._transport.reaches(target):
-                self._transport.abort(target, task_uuid)
+        elif record.topic == "job.CancelRequested":
+            self._cancelled.add(job_uuid)
+            self._give_up(job_uuid)
+
+    def _give_up(self, job_uuid: str) -> None:
+        task_uuid, target = self._open.get(job_uuid, ("", ""))
+        if self.unwanted(job_uuid) and self._transport.reaches(target):
+            self._transport.abort(target, task_uuid)
 
     def _later(self, job_uuid: str, task_uuid: str) -> None:
         self._begin(self._insist(job_uuid, task_uuid), f"relay-{task_uuid}")
