@@ -38,11 +38,8 @@ class _Part:
         self._limit, self._free = request.get("max_bytes", 0), free_space(os.path.dirname(path))
         self._rate = request.get("rate_limit", 0)
         self.validator = self._noted()
-        self._file = open(path, "r+b" if self.validator else "w+b")  # noqa: SIM115 (closed by finish or keep)
+        self._file = open(path, "r+b" if self.validator else "w+b")  # noqa: SIM115 (see close)
         self._digest, self.size = hashlib.sha256(), 0
-        for chunk in iter(lambda: self._file.read(CHUNK), b""):
-            self._add(chunk)
-        self._free += self.size
 
     def _noted(self) -> str:
         try:
@@ -52,6 +49,17 @@ class _Part:
             return str(noted["validator"]) if noted["source"] == self._source and os.path.exists(self._path) else ""
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return ""
+
+    def read_again(self) -> None:
+        """What an earlier run has left, which may be much."""
+        for chunk in iter(lambda: self._file.read(CHUNK), b""):
+            self._add(chunk)
+        self._free += self.size
+
+    def close(self) -> None:
+        """What could not be written is not worth another error."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _add(self, chunk: bytes) -> None:
         self._digest.update(chunk)
@@ -108,14 +116,13 @@ class _Part:
 
     def finish(self) -> tuple[int, str]:
         self._sync()
-        self._file.close()
         return self.size, self._digest.hexdigest()
 
     def keep(self) -> None:
         """For another run to go on with; said only of what is on the disk, which a power cut does not take back."""
         self._sync()
-        self._file.close()
-        if self.validator and self.size:
+        # While it was read again, less of it was counted.
+        if self.validator and os.fstat(self._file.fileno()).st_size:
             with open(self._note, "w", encoding="utf-8") as file:
                 json.dump({"source": self._source, "validator": self.validator}, file)
 
@@ -132,23 +139,24 @@ def kept(names: list[str]) -> set[str]:
 
 def receive(open_at: Open, path: str, request: dict[str, Any], what: str) -> tuple[int, str]:
     """Bring the file to its full size; returns bytes and SHA-256. what: names the source in messages."""
-    part = _Part(path, request, what)
-    try:
-        for attempt in itertools.count():
-            try:
-                with open_at(part.size, part.validator) as (reader, length):
-                    part.take(reader, length)
-                return part.finish()
-            except HelperError as error:
-                if error.reason != "UNREACHABLE" or not (part.validator and part.size) or attempt == RETRIES:
-                    raise
-            time.sleep(0.25 * 4**attempt)
-    except GivenUp:
-        # The node has gone: it will be back. When it wants no more it has said so.
-        if not unwanted.is_set():
-            with contextlib.suppress(OSError):
-                part.keep()
-        raise
+    with contextlib.closing(_Part(path, request, what)) as part:
+        try:
+            part.read_again()
+            for attempt in itertools.count():
+                try:
+                    with open_at(part.size, part.validator) as (reader, length):
+                        part.take(reader, length)
+                    return part.finish()
+                except HelperError as error:
+                    if error.reason != "UNREACHABLE" or not (part.validator and part.size) or attempt == RETRIES:
+                        raise
+                time.sleep(0.25 * 4**attempt)
+        except GivenUp:
+            # The node has gone: it will be back. When it wants no more it has said so.
+            if not unwanted.is_set():
+                with contextlib.suppress(OSError):
+                    part.keep()
+            raise
     raise AssertionError("it was tried without end")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,45 @@ def test_a_source_that_cannot_say_that_it_is_the_same_is_not_gone_on_with(tmp_pa
     with pytest.raises(HelperError, match="it stopped"):
         receive(source, str(tmp_path / "part"), request(), "it")
     assert len(source.opened) == 1
+
+
+def open_files(directory: Path) -> list[str]:
+    """Those of this process below a directory."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists them
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [path for path in found if path.startswith(str(directory))]
+
+
+@pytest.mark.parametrize("error", [HelperError("INVALID", "no"), GivenUp(), OSError("broken")])
+def test_whatever_ends_it_the_part_is_closed(tmp_path: Path, error: BaseException) -> None:
+    """BS-18: what still holds a file that is removed keeps its room on the disk."""
+    source = Source(b"x" * 2 * MIB, stops=(MIB,))
+    source.error = error
+    with pytest.raises(type(error)) as failed:
+        receive(source, str(tmp_path / "part"), request(), "it")
+    assert failed.tb is not None  # all that it had at hand is still there
+    assert open_files(tmp_path) == []
+
+
+def test_who_is_given_up_while_it_reads_again_what_there_was_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, part = bytes(range(256)) * (4 * MIB // 256), tmp_path / "part"
+    part.write_bytes(content[: 2 * MIB])
+    (tmp_path / "part.note").write_text(json.dumps({"source": ["http://a/b", ""], "validator": '"one"'}))
+
+    def given_up(*_: object) -> None:
+        raise GivenUp
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_receiving._Part, "_add", given_up)
+        with pytest.raises(GivenUp):
+            receive(Source(content), str(part), request(), "it")
+    again = Source(content)
+    assert receive(again, str(part), request(), "it")[1] == hashlib.sha256(content).hexdigest()
+    assert again.opened == [(2 * MIB, '"one"')]
 
 
 def test_one_that_has_changed_is_begun_again(tmp_path: Path) -> None:
