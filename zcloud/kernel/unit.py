@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from zcloud.kernel.aggregate import Aggregate, Companion
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Reason, Refused, not_found, precondition
+from zcloud.kernel.ids import is_derived
 from zcloud.kernel.resource import Resource
 
 if TYPE_CHECKING:
@@ -86,19 +87,20 @@ class Unit:
         return await self.companion(cls, owner)
 
     async def new(self, cls: type[R], uuid: str = "", account_uuid: str | None = None) -> R:
-        """A blank resource to create; raises ALREADY_EXISTS when the uuid is in use.
+        """A blank resource to create; raises ALREADY_EXISTS when the uuid is in use, or was by another account.
 
         It belongs to the caller's account unless another is named.
         """
+        owner = self.context.actor.account_uuid if account_uuid is None else account_uuid
         if not uuid:
             uuid = self.cloud.ids.new()
             self.cloud.is_fresh(uuid)
         found = await self._load(uuid)
-        if found is not None and (not isinstance(found, Resource) or found.exists):
+        if found is not None and not self._free(found, owner):
             raise Refused(
                 Code.ALREADY_EXISTS,
                 Reason.RESOURCE_EXISTS,
-                f"{uuid} is in use",
+                f"{uuid} is in use, or was by another account",
                 resource=(cls.kind, uuid),
                 kind=cls.kind,
             )
@@ -106,9 +108,15 @@ class Unit:
         made = cls.blank(uuid, version)
         made.__dict__["now"] = self.now
         made.life = version
-        made.account_uuid = self.context.actor.account_uuid if account_uuid is None else account_uuid
+        made.account_uuid = owner
         self.seen[uuid] = (made, version)
         return made
+
+    def _free(self, found: Aggregate, owner: str) -> bool:
+        """Whether another life may begin here: what names the one before must not be given somebody else's."""
+        if not isinstance(found, Resource) or found.exists:
+            return False
+        return self.context.actor.is_admin or found.account_uuid == owner or is_derived(found.uuid)
 
     async def _load(self, stream: str, companion: type[Companion] | None = None, uuid: str = "") -> Aggregate | None:
         if stream in self.seen:

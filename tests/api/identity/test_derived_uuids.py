@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.compute.ground import Ground, on_ground, refused
+from tests.api.identity.test_quotas import tenant
 from tests.support.cloud import Api, ApiError, running_node
 from zcloud.domain.identity import session
 from zcloud.domain.identity.account import ADMIN_UUID, LoginName
@@ -20,6 +21,7 @@ from zcloud.domain.operations.resource_config import ResourceConfig
 from zcloud.domain.operations.scheduler_occurrence import SchedulerOccurrence, Trigger
 from zcloud.domain.operations.settings import KNOWN, known
 from zcloud.domain.operations.user_tag import UserTag
+from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_cache import cache_uuids
 from zcloud.kernel import ids
 from zcloud.kernel.context import Context
@@ -206,9 +208,8 @@ def test_a_log_of_before_goes_on(tmp_path: Path, of_version_5: pytest.MonkeyPatc
             await api.logged_in("alice", "a password of its own")
             await api.done("DeleteAccount", uuid=account.uuid)
             await api.account("alice")
-            _, mallory = await api.account("mallory")
             await api.call("UpdateAccount", uuid=ADMIN_UUID, name="root")
-            assert await blocks(mallory, LoginName.uuids_of("admin").before) is None
+            assert await blocks(api, LoginName.uuids_of("admin").before) is None
             await api.call("UpdateAccount", uuid=ADMIN_UUID, name="admin")
         async with running_node(tmp_path / "data") as api:  # and so it stays
             assert api.node.cloud.older
@@ -227,3 +228,37 @@ async def _debt(unit: Unit, host_uuid: str) -> None:
         debt = await unit.new(HostDebt, debt_uuids(host_uuid).uuid, account_uuid=ADMIN_UUID)
         debt.create(name="h", zone_uuid="", host_uuid=host_uuid, management_ip="203.0.113.5")
     debt.owe(OwedItem("l2_network", "e" * 32))
+
+
+def test_what_another_account_had_is_not_to_be_had(tmp_path: Path) -> None:
+    """A VM is made anew from the image that it names: nobody else may put one there when that is gone (VM-26)."""
+
+    async def body(here: Ground) -> None:
+        admin = here.api
+        alice_uuid, alice = await tenant(here, "alice")
+        _, mallory = await tenant(here, "mallory")
+        vm = (await alice.done("CreateVmInstance", **here.fields())).inventory
+        assert vm.image_uuid == here.image
+
+        async def gone(unit: Unit) -> None:
+            (await unit.get(Image, here.image)).remove()
+
+        await admin.node.cloud.decide(Context(), gone)
+        other = {"url": "upload://root.qcow2", "size": 1 << 20, "format": "qcow2", "resource_uuid": here.image}
+        for rpc, fields in (("AddImage", other), ("CreateTag", {"resource_uuid": here.image})):
+            taken = await refused(mallory.call(rpc, name="mine", **fields))
+            assert (taken.code, taken.reason) == ("ALREADY_EXISTS", "RESOURCE_EXISTS")
+            assert here.image in taken.message
+
+        # One's own is free again, the admin's and one's own, whatever it was; and what was handed over is the other's.
+        own = "a" * 32
+        for name in ("first", "second"):
+            made = (await alice.call("CreateTag", name=name, resource_uuid=own)).inventory
+            assert made.account_uuid == alice_uuid
+            await alice.done("DeleteTag", uuid=own)
+        assert (await refused(mallory.call("CreateTag", name="x", resource_uuid=own))).code == "ALREADY_EXISTS"
+        await admin.call("CreateZone", name="z", resource_uuid=own)
+        await admin.done("DeleteZone", uuid=own)
+        assert (await refused(alice.call("CreateTag", name="x", resource_uuid=own))).code == "ALREADY_EXISTS"
+
+    on_ground(tmp_path, body)
