@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,15 @@ import pytest
 
 from agents.node.private_sshd import PrivateSshd
 from tests.agents.storage.images import qcow2
-from tests.api.storage.world import add_storage, bits, image_of, storage_of
+from tests.api.storage.world import add_storage, bits, image_of, in_cloud, storage_of
 from tests.support.cloud import Api, ApiError, running_node, until
+from tests.support.messages import metadata
 from tests.support.sshd import running_sshd
+from zcloud.api.rpcs import rpcs
 from zcloud.cli.main import main
+from zcloud.domain.storage.image import Image, ImageFacts
+from zcloud.kernel.context import Context
+from zcloud.kernel.unit import Unit
 from zcloud.processes.storage.image_uploads import ImageUploads
 from zcloud.v1.image_pb2 import UploadImageRequest
 
@@ -127,6 +132,37 @@ def test_an_upload_in_parts(tmp_path: Path, sshd: PrivateSshd, monkeypatch: pyte
             assert free.total_capacity - free.available_capacity == 2 * len(content)
 
     asyncio.run(body())
+
+
+def test_a_stream_that_takes_long_is_not_idle(tmp_path: Path, sshd: PrivateSshd) -> None:
+    """IMG-06: image/upload.idleLimit counts from what came last, and not from the stream's begin."""
+    content = qcow2(tmp_path / "disk.qcow2").read_bytes()
+
+    async def body(api: Api) -> None:
+        await add_storage(api, sshd, tmp_path / "store")
+        await api.call("UpdateGlobalConfig", category="image", name="upload.idleLimit", value="1")
+        uuid = await added(api, len(content))
+
+        async def began() -> int:
+            unit = Unit(api.node.cloud, Context(), 0)
+            return (await unit.companion(ImageFacts, await unit.get(Image, uuid))).upload_date
+
+        added_date = await began()
+
+        async def slow() -> AsyncIterator[bytes]:
+            """Until it was said to go on: as it was added, when the stream began, and later."""
+            yield UploadImageRequest(uuid=uuid).SerializeToString()
+            seen = {added_date}
+            while len(seen) < 3:
+                yield UploadImageRequest(data=b"x").SerializeToString()
+                seen.add(await began())
+                await asyncio.sleep(0.05)
+
+        call = api.channel.stream_unary(rpcs()["UploadImage"].path)(slow(), metadata=metadata(api.token, {}))
+        async with asyncio.timeout(60):
+            await call
+
+    in_cloud(tmp_path, body)
 
 
 async def idle(api: Api) -> None:

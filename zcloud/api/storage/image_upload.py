@@ -11,8 +11,10 @@ from zcloud.api import access, pipeline, rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import query
 from zcloud.api.taking import takes
+from zcloud.domain.operations.global_config import current
 from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus, must_move_bits
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
+from zcloud.kernel.clock import SECOND
 from zcloud.kernel.errors import Code, Reason, Refused, not_found
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -74,7 +76,7 @@ async def upload_image(call: Call, requests: AsyncIterator[Any]) -> UploadImageR
     _under_way.add(uuid)
     try:
         target, url, size = (await call.node.cloud.decide(call.context, _begun(call, uuid))).value
-        at = await upload(target, url, uuid, first.offset, size, _blocks(first, requests))
+        at = await upload(target, url, uuid, first.offset, size, _blocks(call, first, requests))
     except TaskError as error:
         raise _refused(error) from None
     finally:
@@ -95,10 +97,17 @@ def _begun(call: Call, uuid: str) -> Callable[[Unit], Awaitable[tuple[SshTarget,
 _under_way: set[str] = set()
 
 
-async def _blocks(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _blocks(call: Call, first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """Said to go on from time to time: one stream may take longer than an idle upload is kept."""
+    clock = call.node.cloud.clock
+    idle = int(await current(call.node.cloud, "image", "upload.idleLimit")) * SECOND
+    said = clock.now()
     if first.data:
         yield first.data
     async for request in requests:
+        if clock.now() - said > idle // 2:
+            said = clock.now()
+            await call.node.cloud.decide(call.context, _begun(call, first.uuid))
         if request.uuid not in ("", first.uuid):
             text = "one stream is for one image: only its first message names it"
             raise Refused(Code.INVALID_ARGUMENT, Reason.INVALID_FIELD, text, fields=[("uuid", text)], field="uuid")
