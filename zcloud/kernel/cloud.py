@@ -102,6 +102,10 @@ class Cloud:
         """The time by the store's clock, which is the same for all nodes: by it they decide what is due."""
         return self.clock.now() + self.leases.ahead
 
+    def present(self) -> int:
+        """The time, and never earlier than what has been decided: a clock that is set back would have us wait."""
+        return max(self.clock.now(), self._last_time + 1)
+
     def by_itself(self, origin: str, reason: str = "") -> Context:
         """For what this node decides without having been asked: a first cause."""
         actor = by_node(self.leases.name)
@@ -123,7 +127,7 @@ class Cloud:
         that work is this node's. Raises Refused, also ABORTED after too many conflicts.
         """
         for _ in range(ATTEMPTS):
-            unit = Unit(self, context, max(self.clock.now(), self._last_time + 1))
+            unit = Unit(self, context, self.present())
             moves = self._moves
             fence = self.leases.fence(fenced) if fenced else None
             value = await body(unit)

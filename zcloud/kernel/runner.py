@@ -340,7 +340,7 @@ class Runner:
         if job.cancel_requested and not job.undoing:
             self._pending.unwanted.add(job.task_uuid)
             self.transport.abort(job.target, job.task_uuid)
-        left = (job.deadline - self.cloud.clock.now()) / SECOND
+        left = (job.deadline - self.cloud.present()) / SECOND
         try:
             async with asyncio.timeout(max(left, 0.001)):
                 await wake.wait()
