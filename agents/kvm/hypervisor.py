@@ -62,6 +62,11 @@ def _run_event_loop() -> None:
         _loop.start()
 
 
+def has_ended(error: libvirt.libvirtError) -> bool:
+    """Whether it says that a domain is not there, or has ended since it was looked up and has no configuration."""
+    return error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+
+
 def is_ours(domain: libvirt.virDomain) -> bool:
     """Whether the cloud made this domain; one that ended meanwhile raises: it is nobody's, not a stranger's."""
     try:
@@ -93,7 +98,7 @@ def find(connection: libvirt.virConnect, uuid: str) -> libvirt.virDomain | None:
             )
         return domain if domain.isActive() else None
     except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+        if has_ended(error):
             return None
         raise
 
@@ -104,7 +109,7 @@ def read_state(connection: libvirt.virConnect, uuid: str) -> str:
         domain = find(connection, uuid)
         return state_of(domain) if domain is not None else "Stopped"
     except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+        if has_ended(error):
             return "Stopped"
         raise
 
@@ -181,8 +186,7 @@ class Hypervisor:
                     self._ours.add(uuid_of(domain))
                     inventory.vms.add(vm_instance_uuid=uuid_of(domain), state=state_of(domain))
             except libvirt.libvirtError as error:
-                # Ended since it was listed.
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                if not has_ended(error):
                     raise
         return inventory
 

@@ -16,7 +16,7 @@ from typing import Any
 import libvirt
 
 from agents.kvm import disks, domain_xml
-from agents.kvm.hypervisor import Hypervisor, find, read_state, state_of
+from agents.kvm.hypervisor import Hypervisor, find, has_ended, read_state, state_of
 from agents.kvm.virtualization import virtualization
 from agents.runtime.task import TaskError
 from agents.storage.volumes import publish
@@ -127,8 +127,7 @@ class Machines:
                 try:
                     domain.destroy()
                 except libvirt.libvirtError as error:
-                    # It went by itself in the meantime.
-                    if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                    if not has_ended(error):  # by itself, in the meantime
                         raise
 
         end = time.monotonic() + POWER_OFF_SECONDS

@@ -59,3 +59,29 @@ def test_the_keeper_connects_again_after_whatever_error(monkeypatch: pytest.Monk
     finally:
         made.close()
     assert not made._keeper.is_alive()
+
+
+class Ending:
+    """A domain that ends between the look at whether it runs and the next one."""
+
+    def __init__(self, code: int) -> None:
+        self._error = libvirt.libvirtError("transient domains do not have any persistent config")
+        self._error.err = (code,)
+
+    def isActive(self) -> bool:
+        return True
+
+    def metadata(self, *_: Any) -> str:
+        raise self._error
+
+
+@pytest.mark.parametrize("code", [libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID])
+def test_a_guest_that_ends_while_it_is_looked_at_is_not_there(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """And the connection is as good as before: an error there would say that the host's libvirt does not answer."""
+    made = Hypervisor("test:///default", ping_seconds=0.01)
+    connection = libvirt.open("test:///default")
+    monkeypatch.setattr(connection, "lookupByUUIDString", lambda _: Ending(code))
+    monkeypatch.setattr(connection, "listAllDomains", lambda _: [Ending(code)])
+    assert hypervisor.read_state(connection, "a" * 32) == "Stopped"
+    made._tell(connection, "a" * 32)
+    assert list(made._list(connection).vms) == []
