@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from agents.node.sftp_storage import open_helper
+from agents.runtime.self_signed import self_signed
 from agents.runtime.task import Handler, Work
 from agents.storage.remote_helper import call_helper
 from zcloud.v1.backup_storage_task_pb2 import (
@@ -28,34 +23,12 @@ from zcloud.v1.backup_storage_task_pb2 import (
 )
 
 # It is pinned, and goes with the store's directory.
-YEARS = 30
+DAYS = 365 * 30
 
 
 def image_store_handlers() -> list[Handler[Any, Any]]:
     """One for each task. None has a probe: each can be done again."""
     return [ConnectImageStore(), CleanImageStore(), ExportImage(), DeleteExportedImage(), StopImageStore()]
-
-
-def new_certificate() -> str:
-    """A key, and a certificate that it signed itself, in PEM: for a store that has none yet."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "zcloud image store")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=365 * YEARS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 async def _call(args: Any, operation: str, work: Work | None, make_directory: bool = False, **request: Any) -> Any:
@@ -68,7 +41,9 @@ class ConnectImageStore(
     Handler[ConnectImageStoreTask, ConnectImageStoreResult], task=ConnectImageStoreTask, result=ConnectImageStoreResult
 ):
     async def run(self, args: ConnectImageStoreTask, work: Work) -> ConnectImageStoreResult:
-        asked = {"port": args.port or 8000, "token": args.token, "tls": new_certificate()}
+        # For a store that has none yet.
+        key, certificate = self_signed("zcloud image store", DAYS, authority=True)
+        asked = {"port": args.port or 8000, "token": args.token, "tls": (key + certificate).decode()}
         have = await _call(args, "connect", work, make_directory=True, **asked)
         names = StoredImage.DESCRIPTOR.fields_by_name
         images = [StoredImage(**{n: value for n, value in one.items() if n in names}) for one in have.pop("images")]
