@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.storage.networks import must_be_network
-from zcloud.domain.storage.percent import percent
+from zcloud.domain.storage.percent import InPercent
 from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
 from zcloud.kernel.errors import Reason, precondition
@@ -86,7 +86,7 @@ class BackupStorageStatus(StorageStatus, of="backup_storage", role="status"):
             self.trigger(self.AddressesFound(addresses=addresses))
 
 
-class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
+class BackupStorageCapacity(InPercent, Companion, of="backup_storage", role="capacity"):
     """Total, and the images that lie there: available is the total without the images' real sizes (BS-07)."""
 
     total_capacity: int = 0
@@ -145,16 +145,6 @@ class BackupStorageCapacity(Companion, of="backup_storage", role="capacity"):
     def available_capacity(self) -> int:
         """Bytes not taken by images."""
         return max(0, self.total_capacity - self.used)
-
-    @property
-    def used_capacity_percent(self) -> float:
-        """BS-29."""
-        return percent(self.total_capacity - self.available_capacity, self.total_capacity)
-
-    @property
-    def available_capacity_percent(self) -> float:
-        """BS-29."""
-        return percent(self.available_capacity, self.total_capacity)
 
     @property
     def used(self) -> int:

@@ -9,7 +9,7 @@ import msgspec
 
 from zcloud.domain.storage.claimed import is_volume, share_of
 from zcloud.domain.storage.networks import must_be_network
-from zcloud.domain.storage.percent import percent
+from zcloud.domain.storage.percent import InPercent, percent
 from zcloud.domain.storage.primary_storage_state import SERVES, TABLE, PrimaryStorageEvent, PrimaryStorageState
 from zcloud.domain.storage.status import Status, StorageStatus
 from zcloud.kernel.aggregate import Companion
@@ -163,7 +163,7 @@ class PrimaryStorageHost(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
+class PrimaryStorageCapacity(InPercent, Companion, of="primary_storage", role="capacity"):
     """The sums over hosts. Written in the same append as the hosts' own books (HostStorage), so that they agree."""
 
     hosts: dict[str, HostSpace] = {}  # noqa: RUF012 - replaced by folds
@@ -263,16 +263,6 @@ class PrimaryStorageCapacity(Companion, of="primary_storage", role="capacity"):
     def available_physical_capacity(self) -> int:
         """Bytes that were free in them when each was measured."""
         return self._together(space.available for space in self.hosts.values())
-
-    @property
-    def used_capacity_percent(self) -> float:
-        """PS-04."""
-        return percent(self.total_capacity - self.available_capacity, self.total_capacity)
-
-    @property
-    def available_capacity_percent(self) -> float:
-        """PS-04."""
-        return percent(self.available_capacity, self.total_capacity)
 
     @property
     def used_physical_capacity_percent(self) -> float:
