@@ -86,8 +86,8 @@ def test_what_an_operator_has_mounted_is_only_looked_at(tmp_path: Path, monkeypa
             answers.wait(60)
             return 10, 5
 
-        monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.05)
         with monkeypatch.context() as hanging:
+            hanging.setattr(bounded, "ANSWER_SECONDS", 0.05)
             hanging.setattr(Mount, "measure", hangs)
             (error,) = await host.news()
             assert "does not answer" in error
@@ -241,6 +241,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         assert "does not answer" in (await again.do(connect)).error
         os.kill(pid, signal.SIGCONT)
         await told(again, "")
+        monkeypatch.setattr(bounded, "ANSWER_SECONDS", 60.0)
         # Nor where it cannot be mounted: it is, once it can.
         await client.unmount(path)
         mounting = client.mount
