@@ -249,12 +249,16 @@ def test_a_cancelled_step_that_failed_is_undone_as_well(tmp_path: Path) -> None:
     driven(tmp_path, body)
 
 
-def test_a_deadline_means_unknown_and_what_may_have_happened_is_undone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_deadline_means_unknown_and_what_may_have_happened_is_undone(tmp_path: Path, connected: bool) -> None:
+    """HST-04: that nobody was there to answer is said."""
+
     async def body(works: Works, uuid: str) -> None:
-        works.agent.silent = {"do b"}
+        works.agent.silent, works.agent.connected = {"do b"}, connected
         job = await works.end(await works.submit("toy_hasty", uuid))
         assert job.state is JobState.FAILED
         assert "unknown" in job.error
+        assert job.error.endswith("; the agent of host host is not connected") is not connected
         assert works.agent.acted == ["do a", "do b", "undo b", "undo a"]
         assert works.agent.world == []
         assert len(works.agent.aborted) == 1

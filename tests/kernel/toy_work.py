@@ -147,8 +147,12 @@ class Agent:
         self.silent: set[str] = set()
         self.held: set[str] = set()
         self.runner: Runner | None = None
+        self.connected = True
         self.on_send: Callable[[Sending], None] = lambda sending: None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def reaches(self, target: str) -> bool:
+        return self.connected
 
     def send(self, sending: Sending) -> None:
         self.sent.append(sending)

@@ -16,6 +16,7 @@ from agents.runtime.dispatch import Dispatcher
 from agents.runtime.journal import Journal
 from agents.runtime.task import TaskError, Work
 from zcloud.kernel import failpoint
+from zcloud.kernel.keep import Turns, passes
 from zcloud.kernel.runner import Report, Runner, Sending
 from zcloud.kernel.workflow import NODE
 from zcloud.v1.agent_pb2 import AbortTask, ConnectRequest, ConnectResponse, ReportRecorded, Task, TaskReport
@@ -201,12 +202,14 @@ class AgentSessions:
             task.add_done_callback(self._background.discard)
 
     async def _take_own(self, report: TaskReport) -> None:
+        turns = Turns(report.task_uuid, RECORD_RETRY_SECONDS)
         while True:
             try:
                 await self.take(report, NODE)
-            except Exception:
-                log.exception("the report of task %s could not be recorded; trying again", report.task_uuid)
-                await asyncio.sleep(RECORD_RETRY_SECONDS)
+            except Exception as error:
+                if turns.broke(repr(error)):
+                    log.exception("the report of task %s could not be recorded; trying again", report.task_uuid)
+                await asyncio.sleep(turns.pause(soon=passes(error)))
                 continue
             self._own.recorded(report.task_uuid)
             return

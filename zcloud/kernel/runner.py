@@ -16,17 +16,17 @@ from zcloud.kernel.clock import SECOND
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.context import Context
 from zcloud.kernel.errors import Code, Refused
-from zcloud.kernel.intent import intend
-from zcloud.kernel.job import Job, JobState, StepState
-from zcloud.kernel.keep import keep
+from zcloud.kernel.intent import advance
+from zcloud.kernel.job import Job, JobState
+from zcloud.kernel.keep import Turns, keep
 from zcloud.kernel.leases import partition_of
-from zcloud.kernel.outcome import NONSENSE, facts, fail_step, finish, give_up, intended, not_sent, refusal_of, step_of
+from zcloud.kernel.outcome import NONSENSE, facts, fail_step, give_up, intended, not_sent, refusal_of, step_of
 from zcloud.kernel.pending import Pending
 from zcloud.kernel.record import Record
 from zcloud.kernel.relay import SETTLED, Relay
 from zcloud.kernel.transport import Report, Sending, Transport
 from zcloud.kernel.unit import Unit
-from zcloud.kernel.workflow import NODE, Task, workflow
+from zcloud.kernel.workflow import NODE, Task
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
@@ -281,6 +281,7 @@ class Runner:
 
     async def _run(self, job_uuid: str) -> None:
         wake = self._wake[job_uuid] = asyncio.Event()
+        turns = Turns(job_uuid)
         try:
             while True:
                 wake.clear()
@@ -288,7 +289,8 @@ class Runner:
                     if not await self._turn(job_uuid, wake):
                         return
                 except Refused as refused:  # the store is away, or everybody writes the same: try again
-                    log.warning("job %s: %s", job_uuid, refused.message)
+                    if turns.broke(refused.message):  # there may be thousands
+                        log.warning("job %s: %s", job_uuid, refused.message)
                     await self.cloud.clock.sleep(RETRY_SECONDS)
         except Exception:
             log.exception("job %s could not go on", job_uuid)
@@ -311,7 +313,7 @@ class Runner:
             return False
         try:
             context = await self._context(job_uuid)
-            await self.cloud.decide(context, lambda unit: self._advance(unit, job_uuid), fenced=job_uuid)
+            await self.cloud.decide(context, partial(advance, job_uuid), fenced=job_uuid)
         except Refused as refused:
             if refused.code in (Code.ABORTED, Code.UNAVAILABLE):
                 raise
@@ -347,6 +349,8 @@ class Runner:
         except TimeoutError:
             self.transport.abort(job.target, job.task_uuid)
             error = f"no report of {job.steps[job.index].name} in time: what it did is unknown"
+            if job.target != NODE and not self.cloud.log.together() and not self.transport.reaches(job.target):
+                error += f"; the agent of host {job.target} is not connected"
             await self._record(job.uuid, job.task_uuid, Report(False, None, "TIMEOUT", error))
 
     async def _made(self, job: Job, *, fenced: bool = True, final: bool = True) -> Sending | None:
@@ -380,25 +384,6 @@ class Runner:
             task.args,
             step_of(job).timeout,
         )
-
-    async def _advance(self, unit: Unit, job_uuid: str) -> None:
-        """Skip what has nothing to do, and record the next intent, or the end."""
-        job = await unit.get(Job, job_uuid)
-        flow = workflow(job.workflow, job.workflow_version)
-        steps = flow.steps(job.args)
-        while not job.task_uuid and not job.ended:
-            if not job.undoing and job.cancel_requested:
-                # A step that is repeated has done something, and may have more to do.
-                begun = job.index < len(steps) and job.steps[job.index].state is StepState.DONE
-                job.trigger(Job.UndoBegun(error="cancelled on request", index=job.index - (not begun)))
-            elif not job.undoing and job.index >= len(steps):
-                await flow.succeed(unit, job)
-                await finish(unit, job, JobState.SUCCEEDED)
-            elif job.undoing and job.index < 0:
-                await flow.fail(unit, job)
-                await finish(unit, job, JobState.CANCELED if job.cancel_requested else JobState.FAILED)
-            else:
-                await intend(unit, job, steps[job.index])
 
 
 __all__ = ["Report", "Runner", "Sending", "Transport"]
