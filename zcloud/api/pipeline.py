@@ -209,8 +209,10 @@ async def _explain(call: Call, unit: Unit, request: Message, handler: Command) -
     except Refused as refused:
         uuid = getattr(request, "uuid", "")
         if refused.code is Code.FAILED_PRECONDITION and uuid and "job_uuid" not in refused.facts:
-            resource = await unit.last(Resource, uuid)
-            queue = await unit.companion(JobQueue, resource) if resource is not None else None
+            # As it was before: what the refused call would have ordered is not at work.
+            before = Unit(unit.cloud, unit.context, unit.now)
+            resource = await before.last(Resource, uuid)
+            queue = await before.companion(JobQueue, resource) if resource is not None else None
             if queue is not None and queue.jobs:
                 refused.facts["job_uuid"] = queue.jobs[0]
                 refused.message += f" (job {queue.jobs[0]} is at work on it)"

@@ -148,6 +148,19 @@ def test_a_store_keeps_once_what_its_images_have_in_common(tmp_path: Path, sshd:
         await api.done("DeleteExportedImageFromBackupStorage", **fields)
         assert (await image_of(api, base.uuid)).copies[0].export_url == ""
         assert (await asyncio.to_thread(get, store, path))[0] == 404
+        # What lies in the recycle bin is given to nobody, and is not exported when it comes back.
+        await api.done("ExportImageFromBackupStorage", **fields)
+        path = urllib.parse.urlsplit((await image_of(api, base.uuid)).copies[0].export_url).path
+        assert (await asyncio.to_thread(get, store, path))[0] == 200
+        assert not (await api.call("DeleteImage", uuid=base.uuid)).job_uuid
+
+        async def ended() -> bool:
+            return not (await image_of(api, base.uuid)).copies[0].export_url
+
+        await until(ended)
+        assert (await asyncio.to_thread(get, store, path))[0] == 404
+        await api.call("RecoverImage", uuid=base.uuid)
+        assert (await image_of(api, base.uuid)).copies[0].export_url == ""
 
     on_node(tmp_path, body)
 

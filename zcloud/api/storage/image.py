@@ -17,6 +17,7 @@ from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 from zcloud.processes.storage.add_image import install_path
 from zcloud.processes.storage.expunge_image import expunge
+from zcloud.processes.storage.image_store import end_exports
 from zcloud.processes.storage.iso_drives import holders
 
 
@@ -77,6 +78,8 @@ async def delete_image(call: Call, unit: Unit, request: Any) -> Image:
     image_bin.delete(image, facts, uuids)
     if direct:
         await expunge(unit, image, uuids)
+    else:
+        await end_exports(unit, image)
     return image
 
 

@@ -8,6 +8,7 @@ from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import Step, Workflow
 from zcloud.processes.storage.expunge_image import expunge
+from zcloud.processes.storage.image_store import end_exports
 from zcloud.processes.storage.iso_drives import EJECT_SECONDS, next_drive
 
 
@@ -30,6 +31,8 @@ class DeleteImage(Workflow, name="delete_image", version=1, title="delete image"
         image.delete(await unit.companion(ImageFacts, image))
         if job.args["direct"]:
             await expunge(unit, image, tuple(job.args["backup_storage_uuids"]), job.uuid)
+        else:
+            await end_exports(unit, image)
 
     async def fail(self, unit: Unit, job: Job) -> None:
         (await unit.get(Image, job.resource_uuid)).abort_deletion(job.error)

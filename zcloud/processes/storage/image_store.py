@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity
+from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageStatus, unusable
 from zcloud.domain.storage.found_images import FoundImage, take_in
-from zcloud.domain.storage.image import Image, ImageFacts
+from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import Vault
-from zcloud.kernel.workflow import NODE, Step, Task, Workflow
+from zcloud.kernel.workflow import NODE, Step, Task, Workflow, submit
 from zcloud.processes.operations.deletion import STEPS
 from zcloud.processes.storage.deletion import IMAGES
 from zcloud.processes.storage.reach import reach
@@ -146,6 +146,19 @@ class DeleteExportedImage(Workflow, name="delete_exported_image", version=1, tit
     """args: backup_storage_uuid."""
 
     table = (Step("unexport", unexport, unexported, timeout=300),)
+
+
+async def end_exports(unit: Unit, image: Image) -> None:
+    """What lies in the recycle bin is given to nobody. Where its store is away now, that ends with its expunging."""
+    asked = unit.job_uuid
+    for copy in (await unit.companion(ImageFacts, image)).copies:
+        storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
+        if storage is None or not copy.export_url or copy.status is not ImageStatus.DELETED:
+            continue
+        if not unusable(storage, await unit.companion(BackupStorageStatus, storage)):
+            await submit(unit, "delete_exported_image", image, {"backup_storage_uuid": storage.uuid})
+    # Who deletes it waits for what was asked for.
+    unit.job_uuid = asked
 
 
 # -- the end
