@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.support.cloud import CHANNEL, ApiError, ServerProcess
 from zcloud.api.rpcs import rpcs
+from zcloud.cli.main import main
 from zcloud.v1 import options_pb2 as o
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +165,15 @@ def test_a_port_that_is_taken_is_said_in_a_line(server: ServerProcess, tmp_path:
     )
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (tmp_path / "other").rglob("*")} == {0}
+
+
+@pytest.mark.parametrize("option", ["--listen-agents", "--listen-enrolment"])
+@pytest.mark.parametrize("address", ["0.0.0.0:50052", "[::]:50052", ":50052"])
+def test_hosts_are_told_an_address_that_they_can_dial(
+    option: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HST-03: all addresses of this machine are the host's own, over there."""
+    with pytest.raises(SystemExit):
+        main(["serve", "--data", str(tmp_path / "data"), option, address])
+    assert f"{option} {address}: agents are told this address" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

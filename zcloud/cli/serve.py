@@ -40,8 +40,16 @@ def main(argv: list[str]) -> int:
         " --data); a password belongs in ~/.pgpass or in the variable",
     )
     parser.add_argument("--listen", default="127.0.0.1:50051", help="address of the API (default: 127.0.0.1:50051)")
-    parser.add_argument("--listen-agents", default="127.0.0.1:50052", help="address of agents' sessions (mutual TLS)")
-    parser.add_argument("--listen-enrolment", default="127.0.0.1:50053", help="address of agents' enrolment (TLS)")
+    parser.add_argument(
+        "--listen-agents",
+        default="127.0.0.1:50052",
+        help="address of agents' sessions (mutual TLS), which hosts are told (default: 127.0.0.1:50052)",
+    )
+    parser.add_argument(
+        "--listen-enrolment",
+        default="127.0.0.1:50053",
+        help="address of agents' enrolment (TLS), which hosts are told (default: 127.0.0.1:50053)",
+    )
     parser.add_argument(
         "--agent-base", default=AGENT_BASE, help=f"directory on hosts for agents (default: {AGENT_BASE})"
     )
@@ -90,6 +98,12 @@ def main(argv: list[str]) -> int:
         options.fronts = options.workers if len(os.sched_getaffinity(0)) > 1 else 0
     if not 0 <= options.fronts <= MOST_WORKERS:
         parser.error(f"--fronts {options.fronts}: must be from 0 to {MOST_WORKERS}")
+    for option, address in (("agents", options.listen_agents), ("enrolment", options.listen_enrolment)):
+        if tls.is_unspecified(address):
+            parser.error(
+                f"--listen-{option} {address}: agents are told this address;"
+                " give the one by which hosts reach this machine, such as 10.0.0.1:50052"
+            )
     try:
         options.api_tls = tls.read(options, parser)
     except BadCertificate as error:

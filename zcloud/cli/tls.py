@@ -93,3 +93,12 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_unspecified(address: str) -> bool:
+    """Whether host:port names all addresses of this machine, and so none that another could dial."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
