@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.api.compute.ground import DISK_BYTES, GIB, IMAGE_BYTES, Ground, on_ground, refused
 from tests.support.cloud import Api, running_node
 from zcloud.api.identity.quota import counted, open_anew
 from zcloud.domain.identity.account import ADMIN_UUID
 from zcloud.domain.identity.quota import AccountUsage
-from zcloud.domain.identity.quotas import KNOWN
+from zcloud.domain.identity.quotas import KNOWN, MEASURED
 from zcloud.domain.storage.backup_storage import BackupStorageCapacity
 from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
 from zcloud.kernel.context import SYSTEM, Context
@@ -205,3 +207,35 @@ def test_accounts_from_before_quotas_are_counted_once(tmp_path: Path) -> None:
         assert not list(again.changed())
 
     on_ground(tmp_path / "data", body)
+
+
+def test_what_got_a_quota_later_is_counted_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ACC-06, ACC-07: a version that knows one more counts what is there; webhooks, each of which reads the log."""
+    hook = {"name": "hook", "url": "http://hooks.invalid/", "secret": "0" * 32}
+
+    async def before() -> None:
+        async with running_node(tmp_path / "data") as api:
+            _, alice = await api.account("alice", "password")
+            for _ in range(2):
+                await alice.call("CreateWebhook", **hook)
+            assert await usage(alice) == {}
+
+    async def after() -> None:
+        async with running_node(tmp_path / "data") as api:
+            alice = await api.logged_in("alice", "password")
+            assert await usage(alice) == {"webhook.num": 2}
+            (account,) = (await alice.call("QueryAccount")).inventories
+            await api.call("UpdateQuota", identity_uuid=account.uuid, name="webhook.num", value=3)
+            third = (await alice.call("CreateWebhook", **hook)).inventory.uuid
+            over = await refused(alice.call("CreateWebhook", **hook))
+            assert (over.code, over.facts["quota"]) == ("RESOURCE_EXHAUSTED", "webhook.num")
+            for found in (await alice.call("QueryWebhook")).inventories:
+                await alice.done("DeleteWebhook", uuid=found.uuid)
+            assert third
+            assert await usage(alice) == {}
+
+    with monkeypatch.context() as unknown:
+        unknown.delitem(KNOWN, "webhook.num")
+        unknown.delitem(MEASURED, "webhook")
+        asyncio.run(before())
+    asyncio.run(after())

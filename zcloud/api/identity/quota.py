@@ -68,8 +68,14 @@ async def accounts_to_open(views: Any) -> list[str]:
 
 
 async def open_anew(unit: Unit, account_uuid: str) -> None:
-    """With what the account has already."""
+    """With what the account has already, also of what was not counted until now."""
     account = await unit.find(Account, account_uuid)
     if account is not None:
-        fresh = not (await unit.companion(AccountUsage, account)).version
-        await open_account(unit, account, await counted(unit, account_uuid) if fresh else None)
+        usage = await unit.companion(AccountUsage, account)
+        lacks = [name for name in KNOWN if await unit.find(Quota, *Quota.uuids_of(account_uuid, name)) is None]
+        used = await counted(unit, account_uuid)
+        usage.open(used)
+        await open_account(unit, account)
+        more = {name: used.get(name, 0) - usage.used.get(name, 0) for name in lacks}
+        if any(more.values()):
+            usage.change(more)

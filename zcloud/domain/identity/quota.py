@@ -82,5 +82,5 @@ class AccountUsage(Companion, of="account", role="usage"):
             self.trigger(self.Opened(used=used))
 
     def change(self, by: dict[str, int]) -> None:
-        """Add to what is used, or take away."""
-        self.trigger(self.Changed(used={name: self.used.get(name, 0) + amount for name, amount in by.items()}))
+        """Add to what is used, or take away; what was never counted cannot be given back."""
+        self.trigger(self.Changed(used={name: max(0, self.used.get(name, 0) + amount) for name, amount in by.items()}))
