@@ -73,11 +73,11 @@ def test_first_calls_by_our_client_and_by_one_that_knows_the_api_by_reflection(
         f"export ZCLOUD_SERVER={server.address}\n{own.removeprefix(FIRST)}\n{foreign.replace(ADDRESS, server.address)}"
     )
     said = typed(directory, script)
-    assert 'zone "zone1": state is Enabled since ' in said
+    assert 'zone "room1": state is Enabled since ' in said
     assert '"the first room"' in said
     made = json.loads(said[said.rindex('{\n  "inventory"') :])["inventory"]
-    assert (made["name"], made["state"]) == ("zone2", "STATE_ENABLED")
-    assert {"zone1", "zone2"} <= {zone.name for zone in server.admin.call("QueryZone").inventories}
+    assert (made["name"], made["state"]) == ("room2", "STATE_ENABLED")
+    assert {"room1", "room2"} <= {zone.name for zone in server.admin.call("QueryZone").inventories}
 
 
 def test_a_cloud_without_hardware(home: tuple[Path, ServerProcess]) -> None:
