@@ -22,7 +22,8 @@ class Owner:
 
     def __init__(self) -> None:
         self.dead = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        # In the order in which they began: sets of objects have another one in each process.
+        self.tasks: dict[asyncio.Task[Any], None] = {}
 
     def own(self, coroutine: Coroutine[Any, Any, Any], name: str = "") -> asyncio.Task[Any]:
         """Start something as part of this process."""
@@ -87,8 +88,8 @@ def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) 
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     owner = OWNER.get()
     if owner is not None:
-        owner.tasks.add(task)
-        task.add_done_callback(owner.tasks.discard)
+        owner.tasks[task] = None
+        task.add_done_callback(lambda done: owner.tasks.pop(done, None))
         if owner.dead:
             task.cancel()
     return task

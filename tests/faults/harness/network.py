@@ -113,7 +113,7 @@ class Channel:
 class _Call:
     def __init__(self, network: Network, host_uuid: str) -> None:
         self.link = Link(network.weather)
-        network.links.add(self.link)
+        network.links[self.link] = None
         self.network = network
         if network.node is None or network.node.dead:
             self.link.close()
@@ -127,7 +127,7 @@ class _Call:
             pass
         finally:
             self.link.close()
-            self.network.links.discard(self.link)
+            self.network.links.pop(self.link, None)
 
     async def write(self, message: Any) -> None:
         if self.link.broken:
@@ -147,7 +147,8 @@ class Network:
     def __init__(self, weather: Weather) -> None:
         self.weather = weather
         self.node: Any = None
-        self.links: set[Link] = set()
+        # In the order in which they were opened.
+        self.links: dict[Link, None] = {}
 
     def cut(self) -> None:
         """The node has died: every stream ends."""
