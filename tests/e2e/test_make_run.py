@@ -79,6 +79,7 @@ def test_again_and_again(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert "vm_instance_status." in second
         assert "Everything is stopped" in interrupted(directory, port, "VM instance ...")
         assert left_over(directory) == []
-        assert {p.name for p in Path("/sys/class/net").iterdir()} == before
+        # What an earlier test has left to the kernel may be gone by now.
+        assert {p.name for p in Path("/sys/class/net").iterdir()} <= before
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -7,8 +7,8 @@ import os
 import random
 import socket
 
-# Processes of xdist take every so manieth port, each its own.
-_WORKERS = 8
+# Each process of xdist has ports of its own, and the few above each that a program takes along.
+_WORKERS, _ALONG = 8, 4
 _taken: set[int] = set()
 
 
@@ -17,7 +17,7 @@ def free_port() -> int:
     again after each death."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     while True:
-        port = random.randrange(12_000 + worker, 30_000, _WORKERS)
+        port = random.randrange(12_000 + _ALONG * worker, 30_000, _ALONG * _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port not in _taken:

@@ -56,6 +56,8 @@ class PostgresCluster:
     def start(self) -> None:
         """Serve; after kill() what was committed is recovered first."""
         options = f"-p {self.port} -c unix_socket_directories= -c listen_addresses=127.0.0.1 -c max_connections=200"
+        # What a table is like, and so how it is read, must not change while a test looks at it.
+        options += " -c autovacuum=off"
         options += f" -c shared_buffers=64MB -c log_min_messages=fatal {self._settings}"
         self._run(
             "pg_ctl",

@@ -14,6 +14,8 @@ from zcloud.kernel.record import Record
 from zcloud.kernel.store import Store, StoreAway
 
 POLL_SECONDS = 0.005
+# However long a follower stands still, it has much to read.
+AT_ONCE = 1000
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Follower:
             over = self._over.is_set()
             after = self.records[-1].position if self.records else 0
             try:
-                found = self.store.read_all(after, 5000)
+                found = self.store.read_all(after, AT_ONCE)
             except StoreAway:
                 time.sleep(0.05)
                 continue
@@ -46,7 +48,7 @@ class Follower:
             self.reads += bool(found)
             if over and not found:
                 return
-            if len(found) < 1000:
+            if len(found) < AT_ONCE:
                 time.sleep(POLL_SECONDS)
 
     def finish(self) -> list[Record]:
