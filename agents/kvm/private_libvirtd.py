@@ -86,7 +86,7 @@ class PrivateLibvirtd:
         """The daemon's process; None when it does not run."""
         return _running(self._pid_file, "libvirtd")
 
-    def start(self, timeout: float = 30) -> None:
+    def start(self, timeout: float = 120) -> None:
         """Start it and wait until it answers. Guests of an earlier libvirtd here are found again."""
         if self.pid is None:
             self._prepare()

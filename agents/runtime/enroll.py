@@ -17,7 +17,7 @@ from agents.runtime.identity import Identity
 from zcloud.v1.agent_pb2 import EnrollRequest
 from zcloud.v1.agent_pb2_grpc import AgentServiceStub
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 # Trying again may help.
 PASSING = {
     grpc.StatusCode.UNAVAILABLE,
