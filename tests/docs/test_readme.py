@@ -54,7 +54,7 @@ def typed(home: Path, script: str) -> str:
     files = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(argv, cwd=home, env=environment, text=True, start_new_session=True, **files) as shell:
         try:
-            said, _ = shell.communicate(timeout=240)
+            said, _ = shell.communicate(timeout=540)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
