@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.api.compute.ground import DISK_BYTES, GIB, Ground, on_ground, refused
 from tests.api.identity.test_quotas import recount, tenant, usage
+from tests.api.operations.test_jobs import slow
 from tests.support.cloud import Api, running_node
 from zcloud.domain.identity.account import ADMIN_UUID
 
@@ -156,3 +157,27 @@ def test_an_accounts_own_tag_can_be_lent(tmp_path: Path) -> None:
             assert await seen(alice, "QueryAccount", filter="tag = lab") == [uuid]
 
     asyncio.run(main())
+
+
+def test_what_the_admin_has_begun_only_the_admin_stops(tmp_path: Path) -> None:
+    """ARC-12: a VM's owner sees the admin's job on it and cannot keep a host from being emptied; its own it cancels."""
+
+    async def body(here: Ground) -> None:
+        admin = here.api
+        _, alice = await tenant(here, "alice")
+        vm = (await alice.done("CreateVmInstance", **here.fields())).inventory.uuid
+        go_on = await slow(here.host)
+        job = (await admin.call("StopVmInstance", uuid=vm)).job_uuid
+        assert (await alice.call("GetJob", uuid=job)).inventory.resource_uuid == vm
+        denied = await refused(alice.call("CancelJob", uuid=job))
+        assert (denied.code, denied.reason) == ("PERMISSION_DENIED", "NOT_ALLOWED")
+        go_on()
+        ended = await admin.wait(job)
+        assert ended.state == ended.STATE_SUCCEEDED
+        await slow(here.host)
+        own = (await alice.call("StartVmInstance", uuid=vm)).job_uuid
+        await alice.call("CancelJob", uuid=own)
+        ended = await alice.wait(own)
+        assert ended.state == ended.STATE_CANCELED
+
+    on_ground(tmp_path, body)

@@ -11,6 +11,7 @@ from zcloud.api.call import Call
 from zcloud.api.handlers import command, query, stream
 from zcloud.api.reading import fetch
 from zcloud.api.then import Moment, moment_of
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import cancel
@@ -69,8 +70,12 @@ async def watch_job(call: Call, request: pb.WatchJobRequest) -> AsyncIterator[pb
 
 @command("CancelJob")
 async def cancel_job(call: Call, unit: Unit, request: Any) -> Job:
-    """Between steps; the running step is asked to give up."""
+    """Between steps; the running step is asked to give up. What the admin has begun, only the admin stops."""
     job = await unit.get(Job, request.uuid)
+    asked = job.requested_by
+    if asked.is_admin and asked.account_uuid and not call.actor.is_admin:
+        text = f'job {job.uuid} was asked for by "{asked.account_name}", who alone may cancel it'
+        raise Refused(Code.PERMISSION_DENIED, Reason.NOT_ALLOWED, text, resource=("job", job.uuid))
     await cancel(unit, job)
     return job
 
