@@ -329,7 +329,7 @@ async def simulated_hosts(api: Api, *hosts: SimulatedHost) -> AsyncIterator[Flee
             await fleet.stop()
 
 
-async def until(condition: Any, seconds: float = 60.0) -> Any:
+async def until(condition: Any, seconds: float = 120.0) -> Any:
     """Ask an async function again and again until what it gives is true; gives that."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):  # noqa: ASYNC110 - what it asks has no event to wait for
