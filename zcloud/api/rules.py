@@ -150,12 +150,15 @@ class Rule:
         self.presence = bool(field.has_presence)
         self.nested: tuple[Rule, ...] = ()
         self.check: Check = lambda _: ""
+        # Numbers of an enum are shown by their names.
+        self.names: dict[int, str] = {}
         self.secret = self.rules.secret
         self.references = self.rules.references
         if field.type == FieldDescriptor.TYPE_STRING:
             self.check = _text(field, self.rules)
         elif field.type == FieldDescriptor.TYPE_ENUM:
             self.check = _enum(field, self.rules)
+            self.names = {value.number: value.name for value in field.enum_type.values}
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             if field.message_type.full_name.startswith("zcloud."):
                 self.nested = rules_of(field.message_type)
@@ -198,7 +201,7 @@ class Rule:
         right = self.check(value)
         if right:
             login = self.rules.format == o.FORMAT_URL and "@" in value
-            shown = "" if self.secret or login else f" is {quoted(str(value))},"
+            shown = "" if self.secret or login else f" is {quoted(self.names.get(value) or str(value))},"
             yield path, f"{path}{shown} but must be {right}" if shown else f"must be {right}"
 
 

@@ -145,6 +145,7 @@ def test_disabled_takes_nothing_new_and_lets_go_on_what_is_there(tmp_path: Path)
         for rpc, uuid in (("ChangeZoneState", here.zone), ("ChangeHostState", here.host.host_uuid)):
             error = await refused(api.call(rpc, uuid=uuid, state_event="maintain"))
             assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
-            assert "must be one of STATE_EVENT_ENABLE, STATE_EVENT_DISABLE" in error.message
+            text = 'is "STATE_EVENT_MAINTAIN", but must be one of STATE_EVENT_ENABLE, STATE_EVENT_DISABLE'
+            assert text in error.message
 
     on_ground(tmp_path, body)

@@ -1,6 +1,6 @@
 """Collects what a machine owes: when its host connects, and when a host with its address has been added (HST-04).
 
-What is in use again, because it came back to this host, is left alone; what fails is owed until the next connect.
+What is in use again, because it came back to this host, is left alone; what fails is owed still.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class CollectHostDebt(Workflow, name="collect_host_debt", version=1, title="coll
 
 
 async def _go_on(unit: Unit, job: Job) -> None:
-    """What has come to be owed meanwhile is collected next; what could not be is tried at the next connect."""
+    """What has come to be owed meanwhile is collected next; what could not be is asked for again (host_debt_watch)."""
     host, debt = await unit.find(Host, job.resource_uuid), await unit.find(HostDebt, job.args["debt"])
     tried = [tuple(key) for key in job.args["items"]]
     items = [list(item.key) for item in in_order(debt) if item.key not in tried] if debt is not None else []

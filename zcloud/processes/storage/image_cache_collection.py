@@ -161,7 +161,6 @@ async def _count(unit: Unit, storage: PrimaryStorage) -> None:
 async def clean_up(unit: Unit, storage: PrimaryStorage) -> None:
     """Order it; there is no job where there is nothing to remove."""
     await _count(unit, storage)
-    await _count(unit, storage)
     async for _ in garbage(unit, storage):
         await submit(unit, "clean_up_image_cache", storage, {"mode": "Enforcing"})
         return
