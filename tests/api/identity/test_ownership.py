@@ -174,9 +174,10 @@ def test_what_the_admin_has_begun_only_the_admin_stops(tmp_path: Path) -> None:
         go_on()
         ended = await admin.wait(job)
         assert ended.state == ended.STATE_SUCCEEDED
-        await slow(here.host)
+        go_on = await slow(here.host)
         own = (await alice.call("StartVmInstance", uuid=vm)).job_uuid
         await alice.call("CancelJob", uuid=own)
+        go_on()  # what was done is undone
         ended = await alice.wait(own)
         assert ended.state == ended.STATE_CANCELED
 
