@@ -196,6 +196,8 @@ def test_an_export_that_is_gone_is_mounted_anew(
         return False
 
     monkeypatch.setattr(client, "_kernel_has_it", no)
+    # A busy machine takes long to begin a process.
+    monkeypatch.setattr(mounts, "AGAIN_SECONDS", 90.0)
     path = tmp_path / UUID
     prepare = PrepareNfsStorageTask(primary_storage_uuid=UUID, url=server.url, directory=str(path), first=True)
     release = ReleasePrimaryStorageTask(primary_storage_uuid=UUID, directory=str(path))

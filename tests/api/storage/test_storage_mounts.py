@@ -188,7 +188,7 @@ def test_what_was_mounted_is_taken_away(tmp_path: Path) -> None:
         await here.api.done("ExpungeVmInstance", uuid=vm.uuid)
 
         # One cannot now: it owes it, and is asked again by itself, until it can.
-        two.pace.faults.order("ReleasePrimaryStorageTask", TaskError("REFUSED", "target is busy"), 3)
+        two.pace.faults.order("ReleasePrimaryStorageTask", TaskError("REFUSED", "target is busy"), 2)
         await here.api.done("DetachPrimaryStorageFromCluster", **cluster)
         assert (mounts(one), mounts(two), len(await debts(here))) == ([], [path], 1)
         often = {"category": "host", "name": "debt.interval"}
