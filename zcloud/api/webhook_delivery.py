@@ -23,6 +23,7 @@ from zcloud.kernel.context import SYSTEM, Context
 from zcloud.kernel.ids import derive
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
+from zcloud.kernel.vault import SealedOtherwise
 
 log = logging.getLogger(__name__)
 READ = 500
@@ -161,7 +162,10 @@ class Delivery:
         delivery = derive("delivery", self.uuid, *(str(record.position) for record in records))
         body = msgspec.json.encode({"webhook": self.uuid, "delivery": delivery, "redelivery": again, "events": events})
         timestamp = str(cloud.clock.now() // SECOND)
-        secret = self.node.vault.open(webhook.secret).encode()
+        try:
+            secret = self.node.vault.open(webhook.secret).encode()
+        except SealedOtherwise as error:
+            raise Unanswered(error.message, again=True) from error
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "zcloud",

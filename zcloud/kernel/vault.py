@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.files import make_once
 
 PREFIX = "sealed:v1:"
@@ -19,6 +20,17 @@ KEY_BYTES = 32
 
 class WrongKey(OSError):
     """This node does not have the key with which the cloud's secrets are sealed."""
+
+
+class SealedOtherwise(Refused, ValueError):
+    """A refusal, so that a job that needs the secret ends, and says what would be right."""
+
+    def __init__(self, other: str, own: str) -> None:
+        text = (
+            f"a password or key that this needs was sealed with key {other}, and vault.key is {own} now:"
+            " bring that vault.key back, or give the password or key anew"
+        )
+        super().__init__(Code.FAILED_PRECONDITION, Reason.WRONG_STATE, text)
 
 
 class Vault:
@@ -51,7 +63,7 @@ class Vault:
         return PREFIX + self.key_id + ":" + base64.b64encode(wrap + wrapped + nonce + body).decode()
 
     def open(self, sealed: str) -> str:
-        """The secret again. Raises ValueError when it was sealed with another key or changed."""
+        """The secret again. Raises SealedOtherwise for another key, or when it was changed; else ValueError."""
         if not sealed:
             return ""
         if not sealed.startswith(PREFIX):
@@ -62,7 +74,7 @@ class Vault:
             own = AESGCM(self._key).decrypt(raw[:12], raw[12:60], key_id.encode())
             return AESGCM(own).decrypt(raw[60:72], raw[72:], None).decode()
         except InvalidTag as error:
-            raise ValueError(f"this secret was sealed with key {key_id}, not with {self.key_id}") from error
+            raise SealedOtherwise(key_id, self.key_id) from error
 
     def digest(self, text: bytes) -> bytes:
         """A keyed hash, for what must be recognised again and not be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sqlite3
@@ -13,7 +14,11 @@ from shutil import copyfile, copytree
 
 import pytest
 
-from tests.support.cloud import ApiError, ServerProcess
+from tests.support.cloud import ApiError, ServerProcess, running_node
+from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
+from zcloud.kernel.context import SYSTEM, Context
+from zcloud.kernel.unit import Unit
+from zcloud.kernel.vault import Vault
 
 ZONES = 30
 
@@ -186,3 +191,27 @@ def test_a_backup_is_restored_as_the_documents_say(before: Path, server: ServerP
         assert server.stop() == 0
     with sqlite3.connect(server.directory / "log.db") as log:
         assert log.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_job_whose_secret_can_not_be_opened_ends_and_says_so(tmp_path: Path) -> None:
+    """ARC-12: the key was lost; what was sealed with it is given anew, and then it goes on."""
+
+    async def go() -> None:
+        async with running_node(tmp_path) as api:
+            node = api.node
+            admin = (await api.call("QueryAccount")).inventories[0].uuid
+
+            async def seed(unit: Unit) -> str:
+                storage = await unit.new(SftpBackupStorage, account_uuid=admin)
+                storage.create(
+                    name="s", url="/bs", hostname="sftp.invalid", username="root", password=node.vault.seal("-")
+                )
+                return storage.uuid
+
+            storage = str((await node.cloud.decide(Context(actor=SYSTEM), seed)).value)
+            node.cloud.ports.update(vault=Vault(b"x" * 32))
+            job = await api.wait((await api.call("ReconnectBackupStorage", uuid=storage)).job_uuid)
+            assert job.state == job.STATE_FAILED
+            assert "bring that vault.key back, or give the password" in job.error
+
+    asyncio.run(go())
