@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -14,8 +15,14 @@ from tests.support.cloud import ServerProcess, running_server
 from tests.support.postgres import PostgresCluster
 from zcloud.kernel import failpoint, memory
 
-# How long an example takes says how busy the machine is, and nothing about what is tested.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, and nothing about what is tested. Examples are the same in
+# each run of the suite; whoever asks for SEEDS is given others.
+settings.register_profile(
+    "busy",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=not os.environ.get("SEEDS"),
+)
 settings.load_profile("busy")
 UNSEEN = pytest.StashKey[list[str]]()
 
