@@ -36,6 +36,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._rest = b""
+        self._unsent: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The pair is up."""
@@ -61,12 +62,20 @@ class Link(asyncio.Protocol):
         raise NotImplementedError
 
     def send(self, number: int, kind: int, body: bytes = b"") -> None:
-        """Send a frame; what is sent in one turn of the loop goes together. Nothing, when the other end is gone.
+        """Send a frame; what is sent in one turn of the loop goes together. Nothing, when the other end is gone."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._unsent += (HEAD.pack(len(body), number, kind), body)
 
-        That is heard of in connection_lost(); writing to what is closed is another error in each event loop.
+    def flush(self) -> None:
+        """Send what waits: a system call of its own for each frame would wake the other end for each.
+
+        An other end that is gone is heard of in connection_lost(); writing to what is closed is another error in each
+        event loop.
         """
-        if not self.transport.is_closing():
-            self.transport.write(HEAD.pack(len(body), number, kind) + body)
+        unsent, self._unsent = self._unsent, []
+        if unsent and not self.transport.is_closing():
+            self.transport.write(b"".join(unsent))
 
 
 def opening(method: int, peer: str, metadata: Iterable[tuple[str, str | bytes]], data: bytes) -> bytes:
