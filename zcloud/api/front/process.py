@@ -27,6 +27,8 @@ NODE_GONE = "the node has ended; try again in a moment"
 GRACE_SECONDS = 2.0
 # To tell those who wait that the node has ended; the next one wants the address.
 GONE_SECONDS = 0.1
+# So many under way are a crowd.
+CROWD, CROWD_SECONDS = 16, 0.001
 
 
 class Stream:
@@ -83,6 +85,10 @@ class Front(Link):
             if not call.done():
                 call.set_result(end)
         self.gone.set()
+
+    def patience(self) -> float:
+        """gRPC brings calls one by one; while many wait, what they ask is handed on together."""
+        return CROWD_SECONDS if len(self._calls) >= CROWD else 0
 
     def behaviour(self, rpc: Rpc, method: int) -> Any:
         """What gRPC calls for this RPC, of which the node knows the number."""
