@@ -20,7 +20,7 @@ from zcloud.kernel.log import Log
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_SECONDS = 1.0
-TELL_SECONDS = 0.01
+TELL_SECONDS = 0.02
 
 
 class FellBack(Refused):

@@ -216,27 +216,27 @@ class Cloud:
             owner, zone, kind = unit.envelope(aggregate)
             first = aggregate.version - len(aggregate.pending)
             for n, event in enumerate(aggregate.pending, 1):
-                records.append(
-                    Record(
-                        stream,
-                        first + n,
-                        event.topic,
-                        events.encode(event),
-                        time=now,
-                        schema=event.schema,
-                        kind=kind,
-                        resource_uuid=aggregate.uuid,
-                        owner_uuid=owner,
-                        zone_uuid=zone,
-                        actor=c.actor,
-                        origin=c.origin,
-                        request_id=c.request_id,
-                        causation_id=c.causation_id,
-                        correlation_id=c.correlation_id,
-                        reason=unit.reasons.get(stream, c.reason),
-                        job_uuid=c.job_uuid or unit.job_uuid,
-                    )
-                )
+                values = {
+                    "originator_id": stream,
+                    "originator_version": first + n,
+                    "topic": event.topic,
+                    "state": events.encode(event),
+                    "position": 0,
+                    "time": now,
+                    "schema": event.schema,
+                    "kind": kind,
+                    "resource_uuid": aggregate.uuid,
+                    "owner_uuid": owner,
+                    "zone_uuid": zone,
+                    "actor": c.actor,
+                    "origin": c.origin,
+                    "request_id": c.request_id,
+                    "causation_id": c.causation_id,
+                    "correlation_id": c.correlation_id,
+                    "reason": unit.reasons.get(stream, c.reason),
+                    "job_uuid": c.job_uuid or unit.job_uuid,
+                }
+                records.append(Record.of(values))
         return records
 
     def _keep(self, unit: Unit) -> None:

@@ -21,14 +21,18 @@ class Heard(Link):
     def __init__(self) -> None:
         super().__init__()
         self.frames: list[tuple[int, int, bytes]] = []
-        self.sent = b""
+        self.sent, self.writes = b"", 0
         self.transport: Any = self
 
     def taken(self, number: int, kind: int, body: bytes) -> None:
         self.frames.append((number, kind, body))
 
+    def gather(self) -> None:
+        """Not before the test says so."""
+
     def write(self, data: bytes) -> None:
         self.sent += data
+        self.writes += 1
 
     def is_closing(self) -> bool:
         return False
@@ -39,6 +43,8 @@ def test_frames_arrive_whole_and_in_order_however_they_are_cut(said: list[tuple[
     speaker, listener = Heard(), Heard()
     for frame in said:
         speaker.send(*frame)
+    speaker.flush()
+    assert speaker.writes == bool(said)
     for at in range(0, len(speaker.sent), size):
         listener.data_received(speaker.sent[at : at + size])
     assert listener.frames == said
@@ -69,6 +75,7 @@ def test_an_end_has_status_trailers_and_answer(
 def test_nothing_is_taken_of_half_a_frame() -> None:
     speaker, listener = Heard(), Heard()
     speaker.send(1, 2, b"whole")
+    speaker.flush()
     listener.data_received(speaker.sent[:-1])
     assert listener.frames == []
     with pytest.raises(NotImplementedError):

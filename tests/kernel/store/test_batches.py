@@ -61,6 +61,21 @@ def test_what_was_given_is_what_is_read(store: Store) -> None:
     assert store.last_time() == given.time
 
 
+@pytest.mark.parametrize("decisions", [31, 32, 33, 65, 511, 545])
+def test_a_batch_is_written_whole_however_many_they_are(store: Store, decisions: int) -> None:
+    """Rows go to the store by as many at a time as a statement takes."""
+    given = [change(f"s{n}", 0, 1 + n % 3, request=f"q{n}", time=n + 1) for n in range(decisions)]
+    written = [r for outcome in store.append_batch(given) for r in outcome if not isinstance(outcome, Exception)]
+    assert [(r.position, r.originator_id) for r in written] == list(
+        enumerate((f"s{n}" for n in range(decisions) for _ in range(1 + n % 3)), 1)
+    )
+    assert store.read_all(0, 10 * decisions) == written
+    for n in (0, decisions // 2, decisions - 1):
+        first = store.find_request("account", f"q{n}")
+        assert first is not None
+        assert [r.originator_id for r in store.read_positions([first.position])] == [f"s{n}"]
+
+
 def test_a_conflict_fells_itself_alone(store: Store) -> None:
     store.append_batch([change("a", 0), change("b", 0)])
     batch = [change("c", 0), change("a", 0), change("b", 1), change("e", 2), change("b", 1), change("d", 0)]

@@ -64,12 +64,12 @@ class Link(asyncio.Protocol):
     def send(self, number: int, kind: int, body: bytes = b"") -> None:
         """Send a frame; what is sent in one turn of the loop goes together. Nothing, when the other end is gone."""
         if not self._unsent:
-            asyncio.get_running_loop().call_later(self.patience(), self.flush)
+            self.gather()
         self._unsent += (HEAD.pack(len(body), number, kind), body)
 
-    def patience(self) -> float:
-        """For how many seconds frames may be gathered."""
-        return 0
+    def gather(self) -> None:
+        """The first frame waits to be sent: say when flush() is to be called."""
+        asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what waits: a system call of its own for each frame would wake the other end for each.

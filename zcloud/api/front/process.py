@@ -86,9 +86,12 @@ class Front(Link):
                 call.set_result(end)
         self.gone.set()
 
-    def patience(self) -> float:
+    def gather(self) -> None:
         """gRPC brings calls one by one; while many wait, what they ask is handed on together."""
-        return CROWD_SECONDS if len(self._calls) >= CROWD else 0
+        if len(self._calls) < CROWD:
+            super().gather()
+        else:
+            self._loop.call_later(CROWD_SECONDS, self.flush)
 
     def behaviour(self, rpc: Rpc, method: int) -> Any:
         """What gRPC calls for this RPC, of which the node knows the number."""

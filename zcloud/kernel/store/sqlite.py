@@ -7,6 +7,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +22,6 @@ from zcloud.kernel.store.reading import FORGET_REQUESTS, TRACK, SqlStore, past
 from zcloud.kernel.store.rows import COLUMNS, row_of, stream_name
 
 SCHEMA = Path(__file__).with_name("sqlite.sql").read_text()
-_INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608
 
 
 _STANDING = """
@@ -30,14 +31,9 @@ SELECT (SELECT json_group_object(value, ifnull((SELECT max(version) FROM events 
         ON r.account_uuid=json_extract(w.value, '$[0]') AND r.request_id=json_extract(w.value, '$[1]')),
        (SELECT ifnull(max(position), 0) FROM events)
 """
-_BLOBS = ("state", "actor")
-_VALUES = [
-    f"CAST(json_extract(value, '$[{n}]') AS BLOB)" if column in _BLOBS else f"json_extract(value, '$[{n}]')"
-    for n, column in enumerate(COLUMNS)
-]
-_INSERT_ALL = f"INSERT INTO events ({', '.join(COLUMNS)}) SELECT {', '.join(_VALUES)} FROM json_each(?)"  # noqa: S608
-_PARTS = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(7))
-_REMEMBER_ALL = f"INSERT INTO requests SELECT {_PARTS} FROM json_each(?)"  # noqa: S608
+# Rows of one statement: so many, or a multiple of as many. Each number of rows is a statement that is kept.
+ROWS, MOST_ROWS, KEPT_STATEMENTS = 32, 512, 256
+_REQUEST_COLUMNS = ("account_uuid", "request_id", "rpc", "body_hash", "response", "time", "position")
 
 
 def _check(append: Append, versions: dict[str, int], failed: dict[str, int], taken: set[tuple[str, str]]) -> None:
@@ -58,9 +54,25 @@ def _hint(error: sqlite3.Error) -> str:
     return "; the file is damaged: put the last backup in its place, and remove log.db-wal and log.db-shm beside it"
 
 
-def _request_row(r: RequestRecord) -> list[Any]:
-    """In the order of the columns; bytes as hex digits, since JSON has none."""
-    return [r.account_uuid, r.request_id, r.rpc, r.body_hash.hex(), r.response.hex(), r.time, r.position]
+def _request_row(r: RequestRecord, position: int) -> tuple[Any, ...]:
+    """In the order of the columns; bytes as hex digits."""
+    return r.account_uuid, r.request_id, r.rpc, r.body_hash.hex(), r.response.hex(), r.time, position
+
+
+@cache
+def _inserting(table: str, columns: tuple[str, ...], rows: int) -> str:
+    row = f"({','.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([row] * rows)}"  # noqa: S608
+
+
+def _fill(c: sqlite3.Connection, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """In one or two statements, if they are not very many."""
+    at = 0
+    while left := len(rows) - at:
+        several = min(left - left % ROWS or left, MOST_ROWS)
+        values = list(chain.from_iterable(rows[at : at + several]))
+        c.execute(_inserting(table, columns, several), values)
+        at += several
 
 
 class SqliteRecorder(SqlStore):
@@ -85,7 +97,12 @@ class SqliteRecorder(SqlStore):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, uri=self.path.startswith("file:"), timeout=10
+            self.path,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=self.path.startswith("file:"),
+            timeout=10,
+            cached_statements=KEPT_STATEMENTS,
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -157,7 +174,7 @@ class SqliteRecorder(SqlStore):
             # By stream, the version that failed in this batch: another writer's change may have the same number.
             failed: dict[str, int] = {}
             written: list[Record] = []
-            requests: list[RequestRecord] = []
+            requests: list[tuple[Any, ...]] = []
             for append in appends:
                 try:
                     _check(append, versions, failed, taken)
@@ -171,14 +188,11 @@ class SqliteRecorder(SqlStore):
                 versions.update((stream_name(r.originator_id), r.originator_version) for r in records)
                 written += records
                 if append.request is not None:
-                    requests.append(dataclasses.replace(append.request, position=position))
+                    requests.append(_request_row(append.request, position))
                     taken.add((append.request.account_uuid, append.request.request_id))
                 outcomes.append(records)
-            if written:
-                rows = [[v.decode() if isinstance(v, bytes) else v for v in row_of(r)] for r in written]
-                c.execute(_INSERT_ALL, (msgspec.json.encode(rows).decode(),))
-            if requests:
-                c.execute(_REMEMBER_ALL, (msgspec.json.encode([_request_row(r) for r in requests]).decode(),))
+            self._insert(c, written)
+            _fill(c, "requests", _REQUEST_COLUMNS, requests)
         return outcomes
 
     def _standing(
@@ -203,10 +217,7 @@ class SqliteRecorder(SqlStore):
         return int(c.execute("SELECT max(position) FROM events").fetchone()[0] or 0)
 
     def _insert(self, c: sqlite3.Connection, records: Sequence[Record]) -> None:
-        try:
-            c.executemany(_INSERT, [row_of(r) for r in records])
-        except sqlite3.IntegrityError as error:
-            raise IntegrityError(str(error)) from error
+        _fill(c, "events", COLUMNS, [row_of(r) for r in records])
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS requests (
     account_uuid TEXT    NOT NULL,
     request_id   TEXT    NOT NULL,
     rpc          TEXT    NOT NULL,
-    -- Hex digits: rows come in as JSON, which has no bytes.
+    -- Hex digits.
     body_hash    TEXT    NOT NULL,
     response     TEXT    NOT NULL,
     time         INTEGER NOT NULL,
