@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -42,12 +43,14 @@ async def _run(argv: list[str], seconds: float = MOUNT_SECONDS, **environment: s
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "LC_ALL": "C", "PATH": PATH, **environment},
+        start_new_session=True,
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), seconds)
     except BaseException:
+        # With mount.nfs, which would go on by itself, and mount it when nobody expects that any more.
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         raise
     return process.returncode or 0, output.decode("utf-8", "replace").strip()
 

@@ -115,6 +115,38 @@ def test_what_an_operator_has_mounted_is_only_looked_at(tmp_path: Path, monkeypa
     asyncio.run(main())
 
 
+def test_a_mount_that_is_given_up_goes_on_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PS-07: what the program that mounts has begun ends with it."""
+    told = tmp_path / "pid"
+    programs = {"mount": f"sleep 300 & echo $! > {told}.new; mv {told}.new {told}; wait", "mount.nfs": ""}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(client, "PATH", f"{tmp_path}:{client.PATH}")
+
+    async def there() -> bool:
+        return True
+
+    def ends(pid: str) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+        except OSError:
+            return True
+
+    async def main() -> None:
+        mounting = asyncio.create_task(client.mount("server:/export", "", tmp_path))
+        async with asyncio.timeout(60):
+            while not told.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            mounting.cancel()
+            await asyncio.gather(mounting, return_exceptions=True)
+            while not ends(told.read_text().strip()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(client, "_kernel_has_it", there)
+    asyncio.run(main())
+
+
 def test_looking_goes_on_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told of before it is mounted anew, and after; what goes wrong at one look is not the end of looking."""
     monkeypatch.setattr(mounts, "LOOK_SECONDS", 0.0)
