@@ -101,6 +101,17 @@ class Agent:
         self.told.note(code)
         return code
 
+    async def told_why(self, channel: grpc.aio.Channel, host_uuid: str) -> str:
+        """The code of a session in which nothing is said after the hello: none of it can come too late."""
+        call = channel.stream_stream(CONNECT.path)()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await call.write(self._hello(host_uuid))
+                await self._listen(call)
+                return str((await call.code()).name)
+        finally:
+            call.cancel()
+
     def _hello(self, host_uuid: str) -> bytes:
         return ConnectRequest(hello=Hello(host_uuid=host_uuid, agent_version="1")).SerializeToString()
 
