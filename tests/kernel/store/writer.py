@@ -1,6 +1,6 @@
-"""A process that writes to a store as fast as it can: python -m tests.kernel.store.writer ADDRESS NAME EVENTS SKEW.
+"""A process that writes as fast as it can: python -m tests.kernel.store.writer NAME SKEW ADDRESS EVENTS AWAY.
 
-It ends when it has written so many events, or with SIGTERM.
+It ends when it has written so many events, or with SIGTERM. AWAY is a file that it makes when the store is away.
 
 Most of its decisions are on streams of its own, some on streams that all fight for. A decision whose answer never came
 is sent again with the same request id. On standard output, in the end, what was acknowledged: positions with stream,
@@ -27,7 +27,8 @@ HOT = 5
 class Writer:
     """Keeps versions in its head, as a node's cache does."""
 
-    def __init__(self, address: str, name: str, skew: int) -> None:
+    def __init__(self, name: str, skew: int, address: str, away: Path) -> None:
+        self.away = away
         self.store = open_store(Path(), address)
         self.name = name
         self.skew = skew
@@ -68,6 +69,7 @@ class Writer:
                 break
             except StoreAway:
                 self.happened["away"] += 1
+                self.away.touch()
                 unsure = set(range(len(batch)))
                 time.sleep(0.05)
         for n, (append, outcome) in enumerate(zip(batch, outcomes, strict=True)):
@@ -83,8 +85,8 @@ class Writer:
                 self.versions[stream] = self.version(stream)
 
 
-def main(address: str, name: str, events: str, skew: str) -> None:
-    writer = Writer(address, name, int(skew))
+def main(name: str, skew: str, address: str, events: str, away: str) -> None:
+    writer = Writer(name, int(skew), address, Path(away))
     over: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
     while len(writer.seen) < int(events) and not over:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from zcloud.kernel.record import Record
@@ -65,9 +67,13 @@ class Writers:
     """Processes on one store, with clocks that differ by seconds; none outlives the test."""
 
     def __init__(self, address: str, number: int, events: int) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="zcloud-writers-")
+        # It is there when the store was away from one of them.
+        self.away = Path(self._directory.name) / "away"
+        told = (address, str(events), str(self.away))
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.kernel.store.writer", address, f"w{n}", str(events), str(n * 1_000_000)],
+                [sys.executable, "-m", "tests.kernel.store.writer", f"w{n}", str(n * 1_000_000), *told],
                 stdout=subprocess.PIPE,
             )
             for n in range(number)
@@ -80,6 +86,7 @@ class Writers:
         for process in self.processes:
             process.kill()
             process.wait()
+        self._directory.cleanup()
 
     @property
     def at_work(self) -> bool:
