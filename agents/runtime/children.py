@@ -40,6 +40,12 @@ def kill(process: asyncio.subprocess.Process) -> None:
         process.kill()
 
 
+async def gone(process: asyncio.subprocess.Process, seconds: float = END_SECONDS) -> None:
+    """Wait for one that was killed. One that hangs in the kernel is left to it."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), seconds)
+
+
 def alone_within(seconds: float) -> bool:
     """In the child: rest for so long, unless whoever holds the other end of its input goes meanwhile."""
     poll = select.poll()

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Any
 
+from agents.runtime.children import ended
 from zcloud.domain.operations.global_config import current
 from zcloud.kernel.keep import keeper
 from zcloud.kernel.proof.notary import Broken, follow
@@ -81,7 +82,11 @@ class Proof:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        _, said = await worker.communicate()
+        try:
+            _, said = await worker.communicate()
+        except asyncio.CancelledError:
+            await ended(worker, 0)
+            raise
         if worker.returncode == 1 and said.count(b"\n") == 1:
             raise Broken(said.decode(errors="replace").strip())
         if worker.returncode:

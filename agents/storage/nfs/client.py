@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from agents.runtime.children import gone
 from agents.runtime.task import TaskError
 
 KERNEL, USER = "Kernel", "UserSpace"
@@ -51,6 +52,7 @@ async def _run(argv: list[str], seconds: float = MOUNT_SECONDS, **environment: s
         # With mount.nfs, which would go on by itself, and mount it when nobody expects that any more.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        await gone(process)
         raise
     return process.returncode or 0, output.decode("utf-8", "replace").strip()
 
