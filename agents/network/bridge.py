@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.network import names
-from agents.network.command import kind, link, run
+from agents.network.command import DEVICES, delete_link, kind, link, run
 from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.network_task_pb2 import (
     ApplyL2NetworkResult,
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 # The alias of a bridge says whose it is.
 ALIAS = "zcloud:"
 NETFILTER = Path("/proc/sys/net/bridge")
-DEVICES = Path("/sys/class/net")
 NETFILTER_CALLS = ("iptables", "ip6tables", "arptables")
 
 
@@ -79,7 +78,7 @@ class RemoveL2Network(
         if found is None:
             return RemoveL2NetworkResult()
         _check_bridge(bridge, found, args.l2_network_uuid, _ports(bridge), device)
-        await run("ip", "link", "delete", "dev", bridge)
+        await delete_link(bridge)
         return RemoveL2NetworkResult()
 
     async def probe(self, args: RemoveL2NetworkTask) -> RemoveL2NetworkResult | None:
@@ -152,8 +151,12 @@ def let_frames_pass(bridge: str) -> None:
         if switch.exists() and switch.read_text().strip() != "0":
             for other in DEVICES.iterdir():
                 own = other / f"bridge/nf_call_{call}"
-                if other.name != bridge and own.exists() and not _is_ours(other):
-                    own.write_text("1")
+                try:
+                    if other.name != bridge and own.exists() and not _is_ours(other):
+                        own.write_text("1")
+                except OSError:
+                    if other.exists():
+                        raise  # one that went while this looked at it needs nothing
             switch.write_text("0")
             log.warning("%s is off now: it made the host's firewall drop frames between guests", switch)
         own = DEVICES / bridge / f"bridge/nf_call_{call}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agents.runtime.children import ended
@@ -11,6 +13,9 @@ from agents.runtime.task import TaskError
 
 # They all act at once; one that does not is stuck in the kernel.
 TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 0.02
+END_SECONDS = 5.0
+DEVICES = Path("/sys/class/net")
 
 
 async def run(*argv: str, check: bool = True) -> str:
@@ -45,6 +50,30 @@ async def link(name: str, namespace: str = "") -> dict[str, Any] | None:
     # An absent device is an error of ip, and an empty object stands for filtered ones.
     links = [entry for entry in json.loads(found or "[]") if entry.get("ifname") == name]
     return links[0] if links else None
+
+
+async def delete_link(name: str) -> None:
+    """Take an interface away; well when there is none of that name."""
+    place = DEVICES / name
+    if not place.exists():
+        return
+    try:
+        await run("ip", "link", "delete", "dev", name)
+    except TaskError:
+        # The kernel takes a cable away with the namespace that one end was in, some time after that was deleted.
+        if not await becomes(lambda: not place.exists()):
+            raise
+
+
+async def becomes(done: Callable[[], bool]) -> bool:
+    """Whether it comes true within a few seconds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + END_SECONDS
+    while not done():
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
 
 
 def kind(entry: dict[str, Any]) -> str:

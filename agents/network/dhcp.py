@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.network import dhcp_files, names
-from agents.network.command import link, run
+from agents.network.command import DEVICES, becomes, delete_link, link, run
 from agents.runtime.task import Handler, TaskError, Work
 from zcloud.v1.network_task_pb2 import (
     ApplyDhcpResult,
@@ -26,9 +26,6 @@ from zcloud.v1.network_task_pb2 import (
 )
 
 NAMESPACES = Path("/run/netns")
-DEVICES = Path("/sys/class/net")
-POLL_SECONDS = 0.02
-END_SECONDS = 5.0
 
 
 class DhcpServers:
@@ -73,8 +70,7 @@ class DhcpServers:
         if (NAMESPACES / namespace(l3)).exists():
             await run("ip", "netns", "delete", namespace(l3))
         # It went with the namespace, unless a crash left it with both ends outside.
-        if (DEVICES / port(l3)).exists():
-            await run("ip", "link", "delete", "dev", port(l3), check=False)
+        await delete_link(port(l3))
         shutil.rmtree(self.folder(l3), ignore_errors=True)
 
     async def whole(self, l3: str, wanted: dhcp_files.Wanted) -> bool:
@@ -114,8 +110,7 @@ class DhcpServers:
             await run("ip", "netns", "add", inside)
         if await link("eth0", inside) is None:
             # Half a cable is of no use, and its name is needed.
-            if (DEVICES / outside).exists():
-                await run("ip", "link", "delete", "dev", outside)
+            await delete_link(outside)
             peer = ("peer", "name", "eth0", "address", names.derived_mac(l3), "netns", inside)
             await run("ip", "link", "add", "name", outside, "type", "veth", *peer)
         await run("ip", "link", "set", "dev", outside, "addrgenmode", "none")
@@ -147,7 +142,7 @@ class DhcpServers:
 
     async def _spawn(self, l3: str) -> int:
         await run("ip", "netns", "exec", namespace(l3), "dnsmasq", self._config_argument(l3))
-        await _wait_for(lambda: self.pid(l3) is not None)
+        await becomes(lambda: self.pid(l3) is not None)
         pid = self.pid(l3)
         if pid is None:
             raise TaskError("FAILED", f"dnsmasq of L3 network {l3} ended at once; see {self.folder(l3) / 'log'}")
@@ -203,7 +198,7 @@ async def _end_process(pid: int) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, sign)
-        if await _wait_for(lambda: not _runs(pid)):
+        if await becomes(lambda: not _runs(pid)):
             return
     raise TaskError("FAILED", f"process {pid} does not end even by SIGKILL")
 
@@ -214,16 +209,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-async def _wait_for(done: Any) -> bool:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + END_SECONDS
-    while not done():
-        if loop.time() > end:
-            return False
-        await asyncio.sleep(POLL_SECONDS)
-    return True
 
 
 class ApplyDhcp(Handler[ApplyDhcpTask, ApplyDhcpResult], task=ApplyDhcpTask, result=ApplyDhcpResult):

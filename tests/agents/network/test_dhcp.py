@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.network import dhcp
+from agents.network import command, dhcp
 from agents.network.bridge import ApplyL2Network
 from agents.network.dhcp import ApplyDhcp, DhcpServers, ReleaseDhcp, RemoveDhcp
+from agents.runtime.task import TaskError
 from tests.agents.network.lan import Lan, exists, ip
 from tests.agents.network.test_bridge import apply_task
 from tests.support.tasks import failure, probe, run
@@ -58,6 +60,14 @@ class Server:
         os.kill(self.pid, signal.SIGKILL)
         while self.pid is not None:
             pass
+
+
+def runs(pid: int | None) -> bool:
+    """A zombie has no words any more."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def entry(mac: str, address: str, hostname: str = "", gateway: str = "") -> DhcpEntry:
@@ -157,6 +167,28 @@ def test_a_crash_between_writing_and_telling_is_seen(server: Server) -> None:
     assert server.lan.ask_dhcp(server.lan.client("b", TWO))["ip"] == "10.95.0.12"
 
 
+def test_a_cable_that_the_kernel_takes_away_meanwhile_is_no_failure(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes with the namespace of its other end, but some time after."""
+    ip("link", "add", "name", dhcp.port(server.l3), "type", "veth", "peer", "name", f"zt{server.lan.mark}x")
+
+    async def late(*argv: str, check: bool = True) -> str:
+        if argv == ("ip", "link", "delete", "dev", dhcp.port(server.l3)):
+            ip(*argv[1:])
+        return await command_run(*argv, check=check)
+
+    command_run = command.run
+    monkeypatch.setattr(command, "run", late)
+    run(server.apply, server.task(FIRST))
+    assert probe(server.apply, server.task(FIRST)) is not None
+
+
+def test_an_interface_that_cannot_go_says_why() -> None:
+    with pytest.raises(TaskError, match=r"ip link delete dev lo: "):
+        asyncio.run(command.delete_link("lo"))
+
+
 def test_half_a_cable_is_replaced(server: Server) -> None:
     ip("link", "add", "name", dhcp.port(server.l3), "type", "veth", "peer", "name", f"zt{server.lan.mark}x")
     run(server.apply, server.task(FIRST))
@@ -172,7 +204,7 @@ def test_removing_leaves_nothing(server: Server) -> None:
     assert not exists(dhcp.port(server.l3))
     assert not Path("/run/netns", dhcp.namespace(server.l3)).exists()
     assert not (server.folder / server.l3).exists()
-    assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not runs(pid)
     run(server.remove, server.removal())
 
 
@@ -184,7 +216,7 @@ def test_a_process_whose_file_is_lost_is_found(server: Server) -> None:
     assert pid is not None
     (server.folder / server.l3 / "pid").unlink()
     run(server.remove, server.removal())
-    assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not runs(pid)
 
 
 def test_without_its_bridge_it_says_which(server: Server) -> None:
