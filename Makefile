@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 RELEASED := proto/released.binpb
 BIN := .venv/bin
+# docs/decisions/0020-what-fails-once-is-run-once-more.md
+ONCE_MORE := --reruns 1 --max-suite-reruns 2 --rerun-exclude-path tests/faults --rerun-show-tracebacks
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -18,7 +20,7 @@ run: ## a cloud with one virtual machine, until Ctrl-C (ARGS=--once ends by itse
 test: ## lint, then every test (ARGS go to pytest)
 	@tools/install.sh --test
 	@$(MAKE) --no-print-directory lint-installed
-	@$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope $(ONCE_MORE) $(ARGS)
 
 lint: install lint-installed ## style, types, import contracts, API rules
 
