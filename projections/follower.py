@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agents.runtime.children import begin, ended, kill
-from projections.projector import Projector
+from projections.projector import Overtaken, Projector
 from zcloud.kernel.errors import Code, Reason, Refused
 from zcloud.kernel.keep import BrokeOff, keeper, tell
 from zcloud.kernel.log import Log
@@ -147,6 +147,8 @@ class ThreadFollower(Follower):
             except Exception as error:
                 if isinstance(error, Refused):
                     log.warning("the read models are written later: %s", error.message)
+                elif isinstance(error, Overtaken):
+                    log.info("%s", error)  # it goes on from where the other one is
                 else:
                     log.exception("the read models could not be written; trying again")
                 await asyncio.sleep(RETRY_SECONDS)

@@ -19,7 +19,7 @@ import zcloud.domain
 import zcloud.kernel
 from agents.runtime.children import alone_within
 from projections.engine import open_engine
-from projections.projector import Projector
+from projections.projector import Overtaken, Projector
 from projections.schema.registry import ReadModels
 from zcloud.kernel import memory
 from zcloud.kernel.errors import Refused
@@ -78,6 +78,8 @@ def _rest(turns: Turns, error: Exception) -> None:
     if turns.broke(str(error)):
         if isinstance(error, Refused):
             log.warning("the read models are written later: %s", error.message)
+        elif isinstance(error, Overtaken):
+            log.info("%s", error)
         else:
             log.error("the read models could not be written; trying again", exc_info=error)
     if alone_within(turns.pause(soon=passes(error))):

@@ -7,8 +7,15 @@ import asyncio
 from tests.faults.harness.lake import Handle, InlineLog, Lake
 from tests.faults.harness.loop import VirtualClock, run
 from zcloud.kernel.cloud import Cloud
+from zcloud.kernel.errors import Code, Reason, Refused, precondition
 from zcloud.processes.infrastructure.arrivals import AT_ONCE, LONGEST_SECONDS, Arrivals
-from zcloud.processes.infrastructure.host_watch import GRACE_SECONDS, STORM_STEP_SECONDS, HostWatch
+from zcloud.processes.infrastructure.host_watch import (
+    GRACE_SECONDS,
+    RETRY_SECONDS,
+    STORM_STEP_SECONDS,
+    TRIES,
+    HostWatch,
+)
 
 
 def test_never_more_than_so_many_at_once_and_all_in_turn() -> None:
@@ -109,6 +116,47 @@ def test_thousands_that_are_lost_at_once_wait_and_who_comes_back_meanwhile_is_no
         there.update(everybody)
         await asyncio.sleep(10)
         assert decided == everybody[: 2 * AT_ONCE]
+        await watch.close()
+
+    run(scenario())
+
+
+def test_what_is_refused_is_tried_ever_later_until_something_newer_waits_and_nonsense_only_some_times() -> None:
+    """HST-04: a loss is never lost by a fault that passes, and holds up nothing that came after it for ever."""
+
+    async def scenario() -> None:
+        watch = HostWatch(Cloud(InlineLog(Handle(Lake(), lambda _moment: False)), VirtualClock()), lambda _host: True)  # type: ignore[arg-type]
+        now = asyncio.get_running_loop().time
+        tried: dict[str, list[float]] = {"away": [], "refused": [], "nonsense": [], "newer": []}
+        errors = {
+            "away": Refused(Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE, "the store is away"),
+            "refused": precondition(Reason.WRONG_STATE, "not now"),
+            "nonsense": ValueError("what is this?"),
+        }
+
+        async def take(host: str, what: str) -> None:
+            tried[what].append(now())
+            if what in errors:
+                raise errors[what]
+
+        def said(host: str, what: str) -> None:
+            watch._later(host, lambda: take(host, what))
+
+        for what in errors:
+            said(f"host of {what}", what)
+        await asyncio.sleep(3600)
+        assert len(tried["nonsense"]) == TRIES
+        # Others have to see in time that the store is back; what is refused is asked for seldom.
+        assert 3600 / (2 * RETRY_SECONDS) - 1 <= len(tried["away"]) <= 3600 / RETRY_SECONDS
+        assert TRIES < len(tried["refused"]) < 3600 / 15 + TRIES
+        said("host of refused", "newer")
+        said("host of away", "newer")
+        await asyncio.sleep(60)
+        assert len(tried["newer"]) == 1
+        del errors["away"]
+        await asyncio.sleep(60)
+        assert len(tried["newer"]) == 2
+        assert not watch._lanes
         await watch.close()
 
     run(scenario())

@@ -11,7 +11,7 @@ from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.kernel.cloud import Cloud
 from zcloud.kernel.errors import Refused
 from zcloud.kernel.job import JobQueue
-from zcloud.kernel.keep import keeper
+from zcloud.kernel.keep import Turns, keeper, passes
 from zcloud.kernel.record import Record
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
@@ -171,17 +171,26 @@ class HostWatch:
         async def run() -> None:
             if before is not None:
                 await asyncio.wait({before})
-            tries = 0
-            while tries < TRIES:
+            turns, tries = Turns(f"host-{host_uuid}", RETRY_SECONDS), 0
+            while True:
+                soon = hopeless = False
                 try:
                     await work()
                     return
                 except Refused as refused:
-                    log.warning("host %s: %s", host_uuid, refused.message)
-                except Exception:
-                    tries += 1
-                    log.exception("host %s: what its agent said could not be taken", host_uuid)
-                await self.cloud.clock.sleep(RETRY_SECONDS)
+                    soon = passes(refused)
+                    tries += not soon
+                    if turns.broke(refused.message):
+                        log.warning("host %s: %s", host_uuid, refused.message)
+                except Exception as error:
+                    tries, hopeless = tries + 1, True
+                    if turns.broke(repr(error)):
+                        log.exception("host %s: what its agent said could not be taken", host_uuid)
+                # What is refused may be right later, as long as nothing newer waits behind it.
+                if tries >= TRIES and (hopeless or self._lanes.get(host_uuid) is not asyncio.current_task()):
+                    log.error("host %s: what its agent said is given up after %d tries", host_uuid, tries)
+                    return
+                await self.cloud.clock.sleep(turns.pause(soon=soon))
 
         task = asyncio.get_running_loop().create_task(run(), name=f"host-{host_uuid}")
         self._lanes[host_uuid] = task
