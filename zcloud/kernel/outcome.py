@@ -121,9 +121,14 @@ async def finish(unit: Unit, job: Job, state: JobState) -> None:
     queue.trigger(JobQueue.Left(job_uuid=job.uuid))
     while queue.jobs:
         following = await unit.get(Job, queue.jobs[0])
+        flow = workflow(following.workflow, following.workflow_version)
         before = unit.savepoint()
         try:
-            await workflow(following.workflow, following.workflow_version).begin(unit, following)
+            if await flow.reached(unit, following):
+                following.trigger(Job.Finished(state=JobState.SUCCEEDED))
+                queue.trigger(JobQueue.Left(job_uuid=following.uuid))
+                continue
+            await flow.begin(unit, following)
             following.trigger(Job.Started())
             return
         except Refused as refused:

@@ -68,6 +68,8 @@ class Workflow:
     version: ClassVar[int] = 1
     title: ClassVar[str] = ""
     table: ClassVar[tuple[Step, ...]] = ()
+    # Whether it is for having the resource gone.
+    removes: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str, version: int = 1, title: str = "", **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -82,6 +84,13 @@ class Workflow:
         """The table; a workflow whose steps depend on the job's arguments overrides it, deterministically."""
         del args
         return self.table
+
+    async def reached(self, unit: Unit, job: Job) -> bool:
+        """Whether its end was reached while it waited for its turn: two asked for the same deletion.
+
+        What a deletion's children were to do for it (root) need not be done for one that is gone.
+        """
+        return (self.removes or "root" in job.args) and await unit.find(Resource, job.resource_uuid) is None
 
     async def begin(self, unit: Unit, job: Job) -> None:
         """The job's turn has come: say so on the resource. May refuse."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agents.runtime.task import Work
 from tests.api.compute.ground import Ground, on_ground, refused
 from tests.support.cloud import until
 from zcloud.kernel.clock import SECOND
@@ -187,5 +190,43 @@ def test_direct_deletion_needs_no_recycle_bin(tmp_path: Path) -> None:
 
         await until(expunged)
         await here.assert_nothing_left()
+
+    on_ground(tmp_path, body)
+
+
+def test_two_who_ask_for_the_same_deletion_both_see_it_done(tmp_path: Path) -> None:
+    """VM-05, ARC-12: the second job, and what a deletion of something above asks of it, find their end reached."""
+
+    async def body(here: Ground) -> None:
+        api, gate = here.api, asyncio.Event()
+        before = here.host.pace.before
+
+        async def held(task: str, work: Work) -> None:
+            await gate.wait()
+            await before(task, work)
+
+        here.host.pace.before = held  # type: ignore[method-assign]
+
+        async def asked(*calls: tuple[str, dict[str, Any]]) -> None:
+            gate.clear()
+            jobs = [(await api.call(rpc, **fields)).job_uuid for rpc, fields in calls]
+            waits = (await api.call("GetJob", uuid=jobs[1])).inventory
+            assert waits.state in (waits.STATE_WAITING, waits.STATE_RUNNING)
+            gate.set()
+            for uuid in jobs:
+                job = await api.wait(uuid)
+                assert job.state == job.STATE_SUCCEEDED, job
+                assert [step.error for step in job.steps if step.error] == []
+
+        gate.set()
+        vm, other = await here.create(), await here.create(name="other")
+        delete = ("DeleteVmInstance", {"uuid": vm.uuid})
+        await asked(delete, delete)
+        assert await here.state(vm.uuid) == "DESTROYED"
+        await api.done("DeleteVmInstance", uuid=other.uuid)
+        delete = ("DeleteZone", {"uuid": here.zone, "delete_mode": "enforcing"})
+        await asked(("ExpungeVmInstance", {"uuid": other.uuid}), delete, delete)
+        assert await gone(here, "GetZone", here.zone)
+        assert (here.host.world.vms, here.host.world.volumes) == ({}, {})
 
     on_ground(tmp_path, body)

@@ -21,8 +21,15 @@ from zcloud.processes.storage import volume_tasks
 class DestroyVmInstance(Workflow, name="destroy_vm_instance", version=1, title="delete VM"):
     """args: nics; mode=Enforcing deletes it also when its host can't be asked to stop it."""
 
+    removes = True
+
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         return stop_steps.steps(args["nics"])
+
+    async def reached(self, unit: Unit, job: Job) -> bool:
+        if await super().reached(unit, job):
+            return True
+        return (await machine(unit, job.resource_uuid)).status.state is VmState.DESTROYED
 
     async def begin(self, unit: Unit, job: Job) -> None:
         status = (await machine(unit, job.resource_uuid)).status
@@ -59,6 +66,7 @@ DELETE_VOLUME = Step("delete_root_volume", delete_volume, timeout=300, tolerant=
 class ExpungeVmInstance(Workflow, name="expunge_vm_instance", version=1, title="expunge VM"):
     """For ever: the file, its room on the storage, and the records."""
 
+    removes = True
     table = (DELETE_VOLUME,)
 
     async def begin(self, unit: Unit, job: Job) -> None:

@@ -94,6 +94,8 @@ async def react(unit: Unit, child: Resource, parent: Resource, root: str, mode: 
 class DeleteResource(Workflow, name="delete_resource", version=1, title="delete"):
     """For every kind that has children, or that hosts know of."""
 
+    removes = True
+
     def steps(self, args: dict[str, Any]) -> tuple[Step, ...]:
         children = Step("children", next_child, timeout=6 * 3600, repeat=True, tolerant=True)
         return (children, *STEPS.get(args.get("kind", ""), ()))

@@ -17,6 +17,7 @@ class DeleteImage(Workflow, name="delete_image", version=1, title="delete image"
     where a VM keeps it. direct: it is expunged then.
     """
 
+    removes = True
     table = (Step("eject", next_drive, timeout=EJECT_SECONDS, repeat=True, tolerant=True),)
 
     async def begin(self, unit: Unit, job: Job) -> None:

@@ -39,6 +39,7 @@ DELETE_FILES = Step("delete_files", delete_files, timeout=300, tolerant=True)
 class ExpungeVolume(Workflow, name="expunge_volume", version=1, title="expunge volume"):
     """For ever: the files, their room on the storage, and the record."""
 
+    removes = True
     table = (DELETE_FILES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
