@@ -23,12 +23,14 @@ from tests.api.compute.ground import refused
 from tests.api.storage.world import access, allow, bits, image_of, storage_of
 from tests.support.cloud import Api, running_node, until
 from tests.support.ports import free_port
-from zcloud.domain.storage.backup_storage import BackupStorage
+from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus
 from zcloud.domain.storage.image import Image
 from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.context import Context
 from zcloud.kernel.unit import Unit
+from zcloud.processes.storage.expunge_image import drop_all_copies
 from zcloud.processes.storage.image_store_reclaim import ImageStoreReclaim
+from zcloud.v1.backup_storage_task_pb2 import DeleteExportedImageTask
 from zcloud.v1.image_task_pb2 import CacheImageTask, ImageStoreAccess
 
 pytestmark = pytest.mark.real
@@ -77,6 +79,21 @@ def get(store: Any, path: str, **headers: str) -> tuple[int, bytes]:
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+async def unreachable(args: Any, work: Any) -> Any:
+    raise TaskError("UNREACHABLE", "the connection was lost")
+
+
+async def lose(unit: Unit, storage_uuid: str) -> None:
+    storage = await unit.get(BackupStorage, storage_uuid)
+    (await unit.companion(BackupStorageStatus, storage)).disconnected("it is away")
+
+
+async def give_up(unit: Unit, image_uuid: str) -> None:
+    image = await unit.get(Image, image_uuid)
+    await drop_all_copies(unit, image)
+    image.remove()
 
 
 async def forget(unit: Unit, image_uuid: str, storage_uuid: str) -> None:
@@ -161,8 +178,45 @@ def test_a_store_keeps_once_what_its_images_have_in_common(tmp_path: Path, sshd:
         assert (await asyncio.to_thread(get, store, path))[0] == 404
         await api.call("RecoverImage", uuid=base.uuid)
         assert (await image_of(api, base.uuid)).copies[0].export_url == ""
+        await owed_to_one_that_is_away(api, store, base, child, held)
 
     on_node(tmp_path, body)
+
+
+async def owed_to_one_that_is_away(api: Api, store: Any, base: Any, child: Any, held: dict[str, str]) -> None:
+    """IMG-09, IMG-11: what was deleted meanwhile is given to nobody once it is back, and what had to go is gone."""
+    name = "connection.autoReconnectOnError"
+    await api.call("UpdateGlobalConfig", category="backupStorage", name=name, value="false")
+    paths = []
+    for image in (base, child):
+        await api.done("ExportImageFromBackupStorage", image_uuid=image.uuid, backup_storage_uuid=store.uuid)
+        paths.append(urllib.parse.urlsplit((await image_of(api, image.uuid)).copies[0].export_url).path)
+
+    # It is lost when the end of an export is on its way.
+    handler: Any = api.node.agents._handlers[DeleteExportedImageTask.DESCRIPTOR.full_name]
+    handler.run, whole = unreachable, handler.run
+    assert not (await api.call("DeleteImage", uuid=base.uuid)).job_uuid
+
+    async def owed() -> Any:
+        return list((await storage_of(api, store.uuid)).leftovers)
+
+    await until(owed)
+    assert await owed() == [f"exports/{base.uuid}"]
+    handler.run = whole
+    # It is away already.
+    await api.node.cloud.decide(Context(), lambda unit: lose(unit, store.uuid))
+    await api.call("DeleteImage", uuid=child.uuid)
+    assert await owed() == [f"exports/{base.uuid}", f"exports/{child.uuid}"]
+    assert [(await asyncio.to_thread(get, store, path))[0] for path in paths] == [200, 200]
+    await api.call("RecoverImage", uuid=base.uuid)
+    # Its account goes, whatever is away.
+    await api.node.cloud.decide(Context(), lambda unit: give_up(unit, child.uuid))
+    await api.done("ReconnectBackupStorage", uuid=store.uuid)
+    assert await owed() == []
+    assert [(await asyncio.to_thread(get, store, path))[0] for path in paths] == [404, 404]
+    assert (await image_of(api, base.uuid)).copies[0].export_url == ""
+    assert (await asyncio.to_thread(get, store, f"/images/{base.uuid}", **held))[0] == 200
+    assert (await asyncio.to_thread(get, store, f"/images/{child.uuid}", **held))[0] == 404
 
 
 async def reached_by_networks(api: Api, first: Any, second: Any, tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupSto
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import NODE, Step, Task, Workflow, submit
-from zcloud.processes.storage.image_store import connect_store_task
+from zcloud.processes.storage.image_store import connect_store_task, end_owed, owed_ended, owed_export
 from zcloud.processes.storage.reach import delete_task, reach
 from zcloud.v1.backup_storage_task_pb2 import (
     ConnectImageStoreResult,
     ConnectSftpBackupStorageResult,
     ConnectSftpBackupStorageTask,
+    DeleteExportedImageResult,
 )
 from zcloud.v1.image_task_pb2 import DeleteImageResult
 
@@ -72,17 +73,22 @@ class AddBackupStorage(Workflow, name=ADD, version=1, title="add backup storage"
 
 
 async def sweep(unit: Unit, job: Job) -> Task | None:
-    """The next file that was left while the storage was away; no image comes or goes as long as this goes on."""
+    """The next that was left while the storage was away; no image comes or goes as long as this goes on."""
     storage = await unit.get(BackupStorage, job.resource_uuid)
     left = (await unit.companion(BackupStorageLeftovers, storage)).leftovers
-    return delete_task(unit, storage, left[0]) if left else None
+    if not left:
+        return None
+    return end_owed(unit, storage, left[0]) if owed_export(left[0]) else delete_task(unit, storage, left[0])
 
 
-async def swept(unit: Unit, job: Job, result: DeleteImageResult) -> None:
+async def swept(unit: Unit, job: Job, result: DeleteImageResult | DeleteExportedImageResult) -> None:
     """One less."""
     storage = await unit.get(BackupStorage, job.resource_uuid)
     leftovers = await unit.companion(BackupStorageLeftovers, storage)
-    leftovers.clear(leftovers.leftovers[0])
+    left = leftovers.leftovers[0]
+    if owed_export(left):
+        await owed_ended(unit, storage, left)
+    leftovers.clear(left)
 
 
 class ReconnectOnce(AddBackupStorage, name="reconnect_backup_storage", version=1, title="reconnect backup storage"):

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from zcloud.domain.storage import image_bin
-from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageStatus, must_move_bits
+from zcloud.domain.storage.backup_storage import (
+    BackupStorage,
+    BackupStorageLeftovers,
+    BackupStorageStatus,
+    must_move_bits,
+)
 from zcloud.domain.storage.image import Image, ImageCopy, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import drop_copy
 from zcloud.kernel.job import Job
@@ -59,11 +64,13 @@ STEPS["image"] = (COPIES,)
 
 @on_delete("image")
 async def drop_all_copies(unit: Unit, image: Resource) -> None:
-    """Copies that could not be removed are given up; what they took is free."""
+    """Copies that could not be removed are removed when their storages are back; what they took is free."""
     assert isinstance(image, Image)
     for copy in (await unit.companion(ImageFacts, image)).copies:
         storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
         if storage is not None:
+            path = copy.install_path or install_path(storage, image)
+            (await unit.companion(BackupStorageLeftovers, storage)).leave(path)
             await drop_copy(unit, image, storage, keep=True)
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from zcloud.domain.storage.backup_storage import BackupStorage, BackupStorageCapacity, BackupStorageStatus, unusable
+from zcloud.domain.storage.backup_storage import (
+    BackupStorage,
+    BackupStorageCapacity,
+    BackupStorageLeftovers,
+    BackupStorageStatus,
+)
 from zcloud.domain.storage.found_images import FoundImage, take_in
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_store_backup_storage import ImageStoreBackupStorage
+from zcloud.domain.storage.status import Status
 from zcloud.kernel.job import Job
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.vault import Vault
@@ -101,6 +107,9 @@ class ReclaimSpace(Workflow, name="reclaim_space", version=1, title="reclaim spa
 
 # -- exports
 
+# What stands for one among the leftovers of its store.
+_EXPORT = "exports/"
+
 
 async def export(unit: Unit, job: Job) -> Task:
     """Under a name that nobody guesses."""
@@ -121,13 +130,16 @@ async def exported(unit: Unit, job: Job, result: ExportImageResult) -> None:
     image, storage = await unit.get(Image, job.resource_uuid), await _store(unit, job)
     facts = await unit.companion(ImageFacts, image)
     facts.export(storage.uuid, storage.server_url + result.path, result.md5)
+    (await unit.companion(BackupStorageLeftovers, storage)).clear(_EXPORT + image.uuid)
+
+
+def _unexport_task(unit: Unit, storage: BackupStorage, image_uuid: str) -> Task:
+    return Task(NODE, DeleteExportedImageTask(target=reach(unit, storage), url=storage.url, image_uuid=image_uuid))
 
 
 async def unexport(unit: Unit, job: Job) -> Task:
     """The name leads nowhere any more."""
-    image, storage = await unit.get(Image, job.resource_uuid), await _store(unit, job)
-    task = DeleteExportedImageTask(target=reach(unit, storage), url=storage.url, image_uuid=image.uuid)
-    return Task(NODE, task)
+    return _unexport_task(unit, await _store(unit, job), job.resource_uuid)
 
 
 async def unexported(unit: Unit, job: Job, result: DeleteExportedImageResult) -> None:
@@ -142,23 +154,65 @@ class ExportImage(Workflow, name="export_image", version=1, title="export image"
     table = (Step("export", export, exported, undo=unexport, undone=unexported, timeout=LONG),)
 
 
-class DeleteExportedImage(Workflow, name="delete_exported_image", version=1, title="end the export of image"):
-    """args: backup_storage_uuid."""
+class DeleteExportedImageOnce(Workflow, name="delete_exported_image", version=1, title="end the export of image"):
+    """As it was when one that failed was forgotten."""
 
     table = (Step("unexport", unexport, unexported, timeout=300),)
 
 
+class DeleteExportedImage(
+    DeleteExportedImageOnce, name="delete_exported_image", version=2, title="end the export of image"
+):
+    """args: backup_storage_uuid."""
+
+    async def fail(self, unit: Unit, job: Job) -> None:
+        image, storage = await unit.find(Image, job.resource_uuid), await unit.find(BackupStorage, _named(job))
+        if image is not None and storage is not None and _in_bin(await unit.companion(ImageFacts, image), storage):
+            (await unit.companion(BackupStorageLeftovers, storage)).leave(_EXPORT + image.uuid)
+
+
+def _named(job: Job) -> str:
+    return str(job.args["backup_storage_uuid"])
+
+
+def _in_bin(facts: ImageFacts, storage: BackupStorage) -> bool:
+    """It is given to anybody, and should be given to nobody."""
+    copy = facts.copy_on(storage.uuid)
+    return copy is not None and copy.status is ImageStatus.DELETED and bool(copy.export_url)
+
+
 async def end_exports(unit: Unit, image: Image) -> None:
-    """What lies in the recycle bin is given to nobody. Where its store is away now, that ends with its expunging."""
+    """What lies in the recycle bin is given to nobody. A store that is away is told when it is back."""
     asked = unit.job_uuid
-    for copy in (await unit.companion(ImageFacts, image)).copies:
+    facts = await unit.companion(ImageFacts, image)
+    for copy in facts.copies:
         storage = await unit.find(BackupStorage, copy.backup_storage_uuid)
-        if storage is None or not copy.export_url or copy.status is not ImageStatus.DELETED:
+        if storage is None or not _in_bin(facts, storage):
             continue
-        if not unusable(storage, await unit.companion(BackupStorageStatus, storage)):
+        # Also of one that is Disabled: that shall give nothing away.
+        if (await unit.companion(BackupStorageStatus, storage)).status is Status.CONNECTED:
             await submit(unit, "delete_exported_image", image, {"backup_storage_uuid": storage.uuid})
+        else:
+            (await unit.companion(BackupStorageLeftovers, storage)).leave(_EXPORT + image.uuid)
     # Who deletes it waits for what was asked for.
     unit.job_uuid = asked
+
+
+def owed_export(left: str) -> str:
+    """The image whose export this leftover is; empty when it is a file."""
+    return left.removeprefix(_EXPORT) if left.startswith(_EXPORT) else ""
+
+
+def end_owed(unit: Unit, storage: BackupStorage, left: str) -> Task:
+    """What should have been done when the store was away."""
+    return _unexport_task(unit, storage, owed_export(left))
+
+
+async def owed_ended(unit: Unit, storage: BackupStorage, left: str) -> None:
+    """The image may be out of the recycle bin meanwhile: it is exported anew by whoever wants that."""
+    image = await unit.find(Image, owed_export(left))
+    if image is not None:
+        (await unit.companion(ImageFacts, image)).export(storage.uuid, "", "")
 
 
 # -- the end
