@@ -219,6 +219,10 @@ def test_cancel_takes_effect_between_steps(tmp_path: Path) -> None:
         assert works.kernel.log.head == head
         # The running step is asked to give up, and may be through all the same.
         await until(works.agent.aborted)
+        # So it is when it dials in again: it may never have heard of either.
+        works.agent.aborted.clear()
+        works.runner.agent_connected("host")
+        assert works.agent.aborted == [works.agent.sent[-1].task_uuid]
         works.agent.release("do b")
         ended = await works.end(job)
         assert (ended.state, ended.error) == (JobState.CANCELED, "cancelled on request")

@@ -12,6 +12,8 @@ class Pending(dict[str, tuple[str, Sending | None]]):
 
     def __init__(self) -> None:
         super().__init__()
+        # Of jobs that were cancelled: an agent that is sent these again is told so, for it may know of neither.
+        self.unwanted: set[str] = set()
         self._targets: defaultdict[str, set[str]] = defaultdict(set)
 
     def __setitem__(self, task_uuid: str, value: tuple[str, Sending | None]) -> None:
@@ -35,6 +37,7 @@ class Pending(dict[str, tuple[str, Sending | None]]):
         return sorted((s for s in found if s is not None), key=lambda sending: sending.fence)
 
     def _forget(self, task_uuid: str) -> None:
+        self.unwanted.discard(task_uuid)
         sending = self.get(task_uuid, ("", None))[1]
         if sending is not None:
             self._targets[sending.target].discard(task_uuid)

@@ -173,6 +173,8 @@ class Runner:
     def _send_again(self, target: str) -> None:
         for sending in self.pending_for(target):
             self.transport.send(sending)
+            if sending.task_uuid in self._pending.unwanted:
+                self.transport.abort(target, sending.task_uuid)
 
     async def _send_for(self, job_uuid: str, task_uuid: str, final: bool) -> None:
         """Another node's intent, for an agent that is connected here: what it wants now is this node's to say."""
@@ -338,6 +340,7 @@ class Runner:
         self.transport.send(sending)
         failpoint.hit("send.after")
         if job.cancel_requested and not job.undoing:
+            self._pending.unwanted.add(job.task_uuid)
             self.transport.abort(job.target, job.task_uuid)
         left = (job.deadline - self.cloud.present()) / SECOND
         try:

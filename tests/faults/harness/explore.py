@@ -76,6 +76,8 @@ def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int
         allowed = [o for f, o in outcomes.items() if f == fault or {f.kind, fault.kind} <= CANCELS]
         if fault.kind in CANCELS:
             allowed.append(plain)
+        if fault.kind == "abort":  # it may come before the agent has begun: then nothing happened, and that is said
+            allowed.append(outcomes[Fault("fail", fault.step)])
         if scenario.workflow in AGAIN:
             allowed.append(plain)
         for commit in range(1, outcome.commits + 1):
