@@ -91,6 +91,17 @@ def test_queries_are_answered(server: ServerProcess, tmp_path: Path, monkeypatch
     assert asked > 10
 
 
+def test_filters_that_the_api_shows_are_answered(server: ServerProcess) -> None:
+    """By a server with nothing in it: whoever reads the API copies them from there (UI-02)."""
+    asked = 0
+    for file in sorted((pages.ROOT / "proto").glob("**/*.proto")):
+        for comment, name in re.findall(r"((?:^  //.*\n)+)^  rpc (Query\w+)", file.read_text(), re.MULTILINE):
+            for shown in re.findall(r"`([^`]+)`", comment.replace("\n  //", "")):
+                server.admin.call(name, filter=shown)
+                asked += 1
+    assert asked > 10
+
+
 def test_make_has_the_targets_and_the_variables() -> None:
     for page in pages.PAGES:
         rules = (pages.ROOT / "Makefile").read_text()
