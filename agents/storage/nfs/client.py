@@ -105,17 +105,19 @@ async def _umount(how: str, path: Path) -> None:
         status, output = await _run(["umount", *dict.fromkeys([how, "--"]), str(path)])
     except TimeoutError:
         raise TaskError("UNREACHABLE", f"{path} could not be unmounted in {MOUNT_SECONDS} s") from None
-    if status != 0:
+    if status != 0 and "not mounted" not in output:  # by somebody else, meanwhile
         reason = "REFUSED" if "busy" in output else "FAILED"
         raise TaskError(reason, f"{path} cannot be unmounted: {output[-400:]}")
 
 
 def user_of(path: Path) -> str:
     """A process that has a file open there, as far as this can be seen without asking what is mounted."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link).startswith(f"{path}/"):
-                return link.parts[2]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # the process may end meanwhile, and a file may be closed
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith(f"{path}/"):
+                        return pid
     return ""
 
 

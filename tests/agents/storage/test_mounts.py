@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,32 @@ def test_a_mount_that_is_given_up_goes_on_nowhere(tmp_path: Path, monkeypatch: p
     asyncio.run(main())
 
 
+def test_who_has_a_file_open_is_found_among_those_that_end_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another ends when it is known to be there, and before its files are looked at."""
+    listed = os.listdir
+    others = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+
+    def ending(path: str) -> list[str]:
+        found = listed(path)
+        for other in others if path == "/proc" else ():
+            other.kill()
+            other.wait()
+        return [*(str(other.pid) for other in others), *found] if path == "/proc" else found
+
+    (tmp_path / "volume").touch()
+    with has_open(tmp_path / "volume"), monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", ending)
+        assert client.user_of(tmp_path) == str(os.getpid())
+    assert client.user_of(tmp_path) == ""
+
+
+def test_what_is_unmounted_by_another_meanwhile_is_unmounted(tmp_path: Path) -> None:
+    asyncio.run(client.unmount(tmp_path))
+    asyncio.run(client.discard(tmp_path))
+
+
 def test_looking_goes_on_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told of before it is mounted anew, and after; what goes wrong at one look is not the end of looking."""
     monkeypatch.setattr(mounts, "LOOK_SECONDS", 0.0)
@@ -196,6 +223,14 @@ def stand_ins(path: Path) -> list[int]:
     return found
 
 
+async def stand_in(path: Path) -> int:
+    """The only one: an earlier one may take a moment to end."""
+    async with asyncio.timeout(60):
+        while len(found := stand_ins(path)) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return found[0]
+
+
 @contextlib.contextmanager
 def has_open(path: Path) -> Iterator[int]:
     """As a guest has its disk."""
@@ -238,7 +273,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         host = Host()
         await host.do(prepare)
         (path / "volume").write_text("here")
-        (pid,) = stand_ins(path)
+        pid = await stand_in(path)
         with has_open(path / "volume") as guest:
             os.kill(pid, signal.SIGKILL)
             await told(host, "has ended")
@@ -259,7 +294,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         assert await host.news() == [""]
 
         # It does not answer: it is waited for, and nobody mounts over it.
-        (pid,) = stand_ins(path)
+        pid = await stand_in(path)
         monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.3)
         os.kill(pid, signal.SIGSTOP)
         await told(host, "does not answer")
@@ -286,7 +321,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         assert await again.watched.mounts.mend()
         assert await again.news() == [""]
         monkeypatch.undo()
-        (pid,) = stand_ins(path)
+        pid = await stand_in(path)
 
         wrong = ReleasePrimaryStorageTask(primary_storage_uuid=UUID, directory=str(tmp_path))
         assert (await refusal(host.do(wrong))).reason == "INVALID"
@@ -299,7 +334,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
 
         # A server that is gone for good: nobody waits for it, but for who has files open there.
         await Host().do(prepare)
-        (pid,) = stand_ins(path)
+        pid = await stand_in(path)
         monkeypatch.setattr(bounded, "ANSWER_SECONDS", 0.3)
         with has_open(path / "volume"):
             os.kill(pid, signal.SIGSTOP)
@@ -315,6 +350,7 @@ def test_an_export_that_is_gone_is_mounted_anew(
         asyncio.run(main())
     finally:
         for pid in stand_ins(path):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         while client.mounted_at(path):
             asyncio.run(client.discard(path))
