@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import libvirt
 
-from agents.kvm.disks import description, disk_with, live
+from agents.kvm.disks import description, disk_of_guest, disk_with, live
 from agents.kvm.hypervisor import Hypervisor
 from agents.runtime.task import TaskError, Work
 from zcloud.v1.volume_snapshot_task_pb2 import SnapshotDisk
@@ -28,12 +28,7 @@ class Chains:
 
     async def disk(self, vm: str, path: str) -> str:
         """The name of the disk of a guest that writes to this file; empty when none does."""
-
-        def look(connection: libvirt.virConnect) -> str:
-            domain = live(connection, vm)
-            return disk_with(domain, path) if domain is not None else ""
-
-        return await self._hypervisor.call(look)
+        return await self._hypervisor.call(lambda connection: disk_of_guest(connection, vm, path))
 
     async def runs(self, vm: str) -> bool:
         """Whether the guest is there."""

@@ -7,6 +7,7 @@ these listen on no network.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import os
@@ -86,7 +87,8 @@ class Migrations:
                 work.check()
                 await self._tell(vm, work.progress)
         except BaseException:
-            await asyncio.shield(self._hypervisor.call(lambda connection: _abort(connection, vm)))
+            with contextlib.suppress(TaskError):  # it may come to its end at any moment
+                await asyncio.shield(self._hypervisor.call(lambda connection: _abort(connection, vm)))
             await asyncio.wait([running])
             raise
         running.result()

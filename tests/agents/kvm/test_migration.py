@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agents.kvm import migration_door
+from agents.kvm import migration, migration_door
 from agents.kvm.hypervisor import Hypervisor
 from agents.kvm.main import kvm_handlers
-from agents.kvm.migration import SOCKETS, socket_of
+from agents.kvm.migration import SOCKETS, Migrations, socket_of
 from agents.kvm.migration_door import Entry
 from agents.runtime import identity as ids
 from agents.runtime.task import TaskError
@@ -180,3 +180,28 @@ def test_a_door_that_nobody_uses_is_shut(tmp_path: Path, monkeypatch: pytest.Mon
 def test_where_a_hypervisor_listens() -> None:
     assert socket_of("qemu:///system") in SOCKETS
     assert socket_of("qemu+unix:///system?socket=/run/x") == "/run/x"
+
+
+def test_one_that_has_ended_when_it_is_given_up_is_still_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing left to break off then; what it came to is known before the task reports."""
+    ended: list[str] = []
+
+    class Libvirt:
+        async def call(self, action: Any) -> Any:
+            if "_send" in action.__code__.co_names:
+                await asyncio.sleep(0.01)
+                return ended.append("migration")
+            raise TaskError("FAILED", "libvirt: no job is active on the domain")
+
+    def given_up() -> None:
+        raise TaskError("ABORTED", "given up")
+
+    monkeypatch.setattr(migration, "POLL_SECONDS", 0.0)
+    work = tasks.new_work()
+    work.check = given_up  # type: ignore[method-assign]
+    migrations = Migrations(Libvirt(), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="given up"):
+        asyncio.run(migrations._send("a" * 32, "qemu:///x", ADDRESS, work))
+    assert ended == ["migration"]
