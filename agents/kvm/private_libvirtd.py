@@ -159,7 +159,8 @@ class PrivateLibvirtd:
         for sign in (first, signal.SIGKILL):
             if pid is None or not _alive(pid):
                 break
-            os.kill(pid, sign)
+            with contextlib.suppress(ProcessLookupError):  # it may end by itself at any moment
+                os.kill(pid, sign)
             _wait(lambda: not _alive(pid), 10)
         if pid is not None and _alive(pid):
             raise LibvirtdError(f"process {pid} of {self.directory} does not end even by SIGKILL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,10 @@ def _is_up(entry: dict[str, Any]) -> bool:
 
 
 def _ports(bridge: str) -> set[str]:
-    folder = DEVICES / bridge / "brif"
-    return {port.name for port in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        return set(os.listdir(DEVICES / bridge / "brif"))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def let_frames_pass(bridge: str) -> None:
@@ -155,7 +158,7 @@ def let_frames_pass(bridge: str) -> None:
                     if other.name != bridge and own.exists() and not _is_ours(other):
                         own.write_text("1")
                 except OSError:
-                    if other.exists():
+                    if own.exists():
                         raise  # one that went while this looked at it needs nothing
             switch.write_text("0")
             log.warning("%s is off now: it made the host's firewall drop frames between guests", switch)

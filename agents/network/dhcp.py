@@ -131,7 +131,10 @@ class DhcpServers:
         pid = self.pid(l3)
         if pid is not None and before is not None and _only_adds(before, wanted):
             dhcp_files.write(self.folder(l3), wanted)
-            os.kill(pid, signal.SIGHUP)
+            try:
+                os.kill(pid, signal.SIGHUP)
+            except ProcessLookupError:  # it has ended since it was looked at
+                pid = await self._spawn(l3)
         else:
             # dnsmasq gives no address away that it leased to another MAC, and forgets leases only when it ends. It ends
             # before the files change: whoever comes after a crash could not tell that it has to.
@@ -150,8 +153,10 @@ class DhcpServers:
 
     def _heard(self, l3: str, pid: int, wanted: dhcp_files.Wanted) -> bool:
         """Whether this process was told to read these very files, and not only that they were written."""
-        path = self.folder(l3) / "heard"
-        return path.exists() and path.read_text() == _heard(pid, self.folder(l3), wanted)
+        try:
+            return (self.folder(l3) / "heard").read_text() == _heard(pid, self.folder(l3), wanted)
+        except FileNotFoundError:
+            return False
 
     async def _end(self, l3: str) -> None:
         """Whatever serves in the namespace: a process whose file was lost would hold the port."""

@@ -43,7 +43,7 @@ class PrivateSshd:
 
     def pid(self) -> int | None:
         """The server's process, if it lives; the pid file alone proves nothing after a reboot."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
             pid = int((self.directory / "pid").read_text())
             if str(self.directory / "config").encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
@@ -114,7 +114,8 @@ Subsystem sftp internal-sftp
             return
         # Looked up before, since they lose their parent; the listener first, so that no new one comes.
         sessions = _descendants(pid)
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + START_SECONDS
         while self.pid() is not None and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -266,9 +266,9 @@ def _publish(part: Path, path: Path, digest: str) -> None:
 def _is_intact(path: Path, sha256: str, size: int) -> bool:
     try:
         noted = _digest_file(path).read_text(encoding="ascii")
+        return regular_file("the cached image", path) and path.stat().st_size == size and noted == sha256.lower()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return regular_file("the cached image", path) and path.stat().st_size == size and noted == sha256.lower()
 
 
 class DeleteCachedImage(
@@ -304,7 +304,7 @@ def _remove(path: Path) -> None:
     for name in _all_files(path):
         try:
             if regular_file("the cached image", name):
-                name.unlink()
+                name.unlink(missing_ok=True)
         except NotADirectoryError:
             return
     remove_empty_parent(path, path.stem)

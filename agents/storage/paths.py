@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from agents.runtime.task import TaskError
@@ -27,9 +28,13 @@ def checked_path(what: str, path: str) -> Path:
 
 def regular_file(what: str, path: Path) -> bool:
     """True for a plain file, False when nothing is there; anything else (link, device, directory) is INVALID."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    try:
+        mode = path.lstat().st_mode  # looked at once: another host may take it away meanwhile
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISREG(mode):
         raise TaskError("INVALID", f"{what} {str(path)!r} is not a plain file; remove what lies there by hand")
-    return path.exists()
+    return True
 
 
 def sync_directory(path: Path) -> None:

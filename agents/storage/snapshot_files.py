@@ -93,5 +93,5 @@ class DeleteVolumeFiles(
 def remove(path: Path, volume_uuid: str) -> None:
     """A plain file, or nothing."""
     if regular_file("the file", path):
-        path.unlink()
+        path.unlink(missing_ok=True)
     remove_empty_parent(path, volume_uuid)

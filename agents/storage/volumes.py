@@ -169,5 +169,5 @@ class DeleteVolume(Handler[DeleteVolumeTask, DeleteVolumeResult], task=DeleteVol
 def _remove(path: Path, volume_uuid: str) -> None:
     for name in (path.with_name(path.name + ".part"), path):
         if regular_file("the volume", name):
-            name.unlink()
+            name.unlink(missing_ok=True)
     remove_empty_parent(path, volume_uuid)

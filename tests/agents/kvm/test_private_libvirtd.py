@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,20 @@ def test_a_stranger_that_got_the_old_number_is_left_alone(folder: Path) -> None:
     daemon = PrivateLibvirtd(folder)
     assert daemon.pid is None
     daemon.stop()
+
+
+def test_a_guest_that_ends_when_it_is_to_be_ended_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = subprocess.Popen(["sleep", "600"])
+    kill = os.kill
+
+    def late(pid: int, sign: int) -> None:
+        kill(pid, signal.SIGKILL)
+        guest.wait()
+        kill(pid, sign)
+
+    monkeypatch.setattr(os, "kill", late)
+    PrivateLibvirtd(folder)._end(guest.pid, signal.SIGTERM)
+    assert guest.returncode == -signal.SIGKILL
 
 
 def test_a_directory_whose_sockets_would_have_too_long_names_is_refused(folder: Path) -> None:

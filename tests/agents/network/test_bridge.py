@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.network import bridge
 from agents.network.bridge import ApplyL2Network, RemoveL2Network
 from tests.agents.network.lan import Lan, exists, ip
 from tests.support.tasks import failure, probe, run
@@ -171,3 +173,27 @@ def test_a_firewall_that_drops_what_it_forwards_does_not_see_the_frames(lan: Lan
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "docker0 1" in done.stdout, "bridges of others keep their firewall"
+
+
+def test_a_bridge_that_goes_while_it_is_looked_at_needs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its switch goes first; the device itself is still seen for a moment."""
+    own = tmp_path / "devices/docker0/bridge/nf_call_iptables"
+    switch = tmp_path / "bridge-nf-call-iptables"
+    own.parent.mkdir(parents=True)
+    own.write_text("0")
+    switch.write_text("1")
+    monkeypatch.setattr(bridge, "DEVICES", tmp_path / "devices")
+    monkeypatch.setattr(bridge, "NETFILTER", tmp_path)
+    write = Path.write_text
+
+    def goes(path: Path, text: str) -> int:
+        if path != own:
+            return write(path, text)
+        own.unlink()
+        raise OSError(errno.ENODEV, "gone")
+
+    monkeypatch.setattr(Path, "write_text", goes)
+    bridge.let_frames_pass("zbtest")
+    assert switch.read_text() == "0"

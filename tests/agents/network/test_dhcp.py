@@ -147,6 +147,22 @@ def test_a_server_that_died_is_started_again(server: Server) -> None:
     assert server.lan.ask_dhcp(server.lan.client("a", ONE))["ip"] == "10.95.0.11"
 
 
+def test_a_server_that_dies_before_it_is_told_is_started_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(server.apply, server.task(FIRST))
+
+    def dies(pid: int, sign: int) -> None:
+        kill(pid, signal.SIGKILL)
+        while runs(pid):
+            pass
+        raise ProcessLookupError
+
+    kill = os.kill
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", dies)
+        run(server.apply, server.task(entry(TWO, "10.95.0.12")))
+    assert probe(server.apply, server.task(FIRST, entry(TWO, "10.95.0.12"))) is not None
+
+
 def test_after_a_restart_of_the_host_all_comes_back(server: Server) -> None:
     run(server.apply, server.task(FIRST))
     server.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -47,3 +48,15 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     finally:
         first.stop()
         second.stop()
+
+
+def test_one_that_ends_while_it_is_looked_at_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = PrivateSshd(tmp_path, 1)
+    (tmp_path / "pid").write_text(str(os.getpid()))
+
+    def ended(_: Path) -> bytes:
+        raise ProcessLookupError
+
+    monkeypatch.setattr(Path, "read_bytes", ended)
+    assert server.pid() is None
+    server.stop()

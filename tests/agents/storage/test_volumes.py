@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from agents.runtime.task import Handler
+from agents.storage import volumes
 from agents.storage.handlers import host_handlers
-from agents.storage.paths import variables_of
+from agents.storage.paths import regular_file, variables_of
 from tests.agents.storage import images
 from tests.agents.storage.images import MIB
 from tests.support.tasks import failure, probe, run
@@ -172,6 +173,21 @@ def test_a_volume_is_deleted_once_and_for_all(volume: Path, backing: Path) -> No
     run(delete, args)
     assert not volume.parent.exists()
     assert backing.exists()
+
+
+def test_a_volume_that_another_host_deletes_meanwhile_is_deleted(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VOL-02: on a shared storage, where one may go on with what the other has begun."""
+    volume.parent.mkdir(parents=True)
+    volume.touch()
+
+    def looked(what: str, path: Path) -> bool:
+        there = regular_file(what, path)
+        path.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(volumes, "regular_file", looked)
+    run(handler(DeleteVolumeTask), DeleteVolumeTask(volume_uuid=VOLUME, path=str(volume)))
+    assert not volume.parent.exists()
 
 
 def test_only_the_volume_itself_is_deleted(volume: Path, tmp_path: Path) -> None:
