@@ -52,7 +52,7 @@ async def _make_admin(node: Any) -> None:
 
     context = Context(actor=SYSTEM, origin="first_start", reason="the cloud's first start")
     if not (await node.cloud.decide(context, make)).value:
-        await asyncio.to_thread(path.unlink)  # another node has started first, and has the password
+        await asyncio.to_thread(path.unlink, True)  # another node has started first, and has the password
 
 
 def _write(path: Path, password: str) -> str:

@@ -133,9 +133,8 @@ class Workers:
     def _show(self, number: int) -> None:
         """The first start leaves the admin's password where a single node would; so does TLS what clients trust."""
         made = self._of(number) / "admin-password"
-        if made.exists():
-            with contextlib.suppress(FileExistsError):
-                os.link(made, self._directory / "admin-password")
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.link(made, self._directory / "admin-password")
         if number == 1:
             (self._directory / TOLD).unlink(missing_ok=True)
             (self._directory / TOLD).symlink_to(Path(self._of(1).name) / TOLD)
