@@ -46,7 +46,7 @@ from zcloud.kernel.leases import LEASE_SECONDS
 from zcloud.kernel.log import Log
 from zcloud.kernel.record import Record
 from zcloud.kernel.runner import Runner
-from zcloud.kernel.store import open_store
+from zcloud.kernel.store import leave_mark, open_store
 from zcloud.processes.infrastructure.host_watch import HostWatch
 from zcloud.processes.watch import WATCHES
 
@@ -98,6 +98,8 @@ class Node:
         if not store:
             damage.put_away(directory / read_models.FILE, keep=False)
             damage.put_away(directory / call_log.FILE, keep=True)
+        else:
+            leave_mark(directory)
         self.vault = open_vault(vault_key or directory / "vault.key", self.recorder)
         self.authority = open_authority(directory / "pki", self.vault, self.recorder)
         self.cluster = Cluster(directory, store, name, lease, lambda: facts_of(self))

@@ -20,6 +20,7 @@ from zcloud.api.tls import TOLD
 from zcloud.cli import tls
 from zcloud.cli.errors import CliError
 from zcloud.kernel.keep import BrokeOff, keep
+from zcloud.kernel.store import leave_mark
 
 DOORS = ("listen", "listen_agents", "listen_enrolment")
 SERVES = "zcloud serves on "
@@ -136,6 +137,7 @@ class Workers:
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             os.link(made, self._directory / "admin-password")
         if number == 1:
+            leave_mark(self._directory)
             (self._directory / TOLD).unlink(missing_ok=True)
             (self._directory / TOLD).symlink_to(Path(self._of(1).name) / TOLD)
 

@@ -45,6 +45,15 @@ def test_two_workers_are_one_server(tmp_path: Path, postgres: PostgresCluster) -
         assert _other(server, admin, 0).call("QueryZone", count=True).total == 12
     finally:
         assert server.stop() == 0
+    for forgot in (server.directory, server.directory / "worker-1"):
+        alone = ServerProcess(forgot)
+        with pytest.raises(RuntimeError, match="ended with 1"):
+            alone.start()
+        assert "lies in PostgreSQL: say where with --store" in alone.output.read_text()
+        assert not (forgot / "log.db").exists()
+    (alone.directory / "store").unlink()  # it is meant
+    alone.start()
+    assert alone.stop() == 0
 
 
 def test_one_process_writes_sqlite(tmp_path: Path) -> None:

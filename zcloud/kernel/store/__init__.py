@@ -10,9 +10,11 @@ from pathlib import Path
 from eventsourcing.persistence import IntegrityError, OperationalError, ProcessRecorder, Tracking
 
 from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.files import make_once
 from zcloud.kernel.record import Append, Record, RequestRecord
 
 POSTGRESQL = ("postgresql://", "postgres://")
+LOG, MARK = "log.db", "store"
 
 
 class RequestTaken(Exception):
@@ -103,12 +105,26 @@ class Store(ProcessRecorder):
         """Let go of every connection; the store can't be used afterwards."""
 
 
+def leave_mark(directory: Path) -> None:
+    """A node's directory whose cloud lies elsewhere says so: an empty cloud must not be begun in its place.
+
+    Whoever has a log there may go back to it.
+    """
+    if not (directory / LOG).exists():
+        make_once(directory / MARK, b"postgresql\n")
+
+
 def open_store(directory: Path, address: str = "") -> Store:
     """The store at an address (postgresql://…); without one, SQLite in the directory."""
     if not address:
         from zcloud.kernel.store.sqlite import SqliteRecorder
 
-        path = directory / "log.db"
+        path, mark = directory / LOG, directory / MARK
+        if mark.exists() and not path.exists():
+            raise StoreAway(
+                f"the cloud of {directory} lies in PostgreSQL: say where with --store postgresql://… or ZCLOUD_STORE;"
+                f" to begin another cloud in this directory, without PostgreSQL, remove {mark} first"
+            )
         if (directory / "views.db").exists() and not (path.exists() and path.stat().st_size):
             # A new log in its place would have the read models emptied, and agents refused.
             raise StoreAway(
