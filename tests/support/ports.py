@@ -19,7 +19,8 @@ def free_port() -> int:
     while True:
         port = random.randrange(12_000 + _ALONG * worker, 30_000, _ALONG * _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+            # On each address: some are of bridges, and who listens on all of them needs it on those as well.
+            probe.bind(("0.0.0.0", port))  # noqa: S104
             if port not in _taken:
                 _taken.add(port)
                 return port
