@@ -20,7 +20,7 @@ def free_port() -> int:
         port = random.randrange(12_000 + _ALONG * worker, 30_000, _ALONG * _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             # On each address: some are of bridges, and who listens on all of them needs it on those as well.
-            probe.bind(("0.0.0.0", port))  # noqa: S104
+            probe.bind(("0.0.0.0", port))
             if port not in _taken:
                 _taken.add(port)
                 return port
