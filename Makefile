@@ -44,8 +44,8 @@ generate: ## code from proto/
 install: ## Debian packages, .venv, generated code; only what is missing
 	@tools/install.sh
 
-faults: install ## kills, repeats, bad weather (SEEDS=100000 COMMANDS=1000000 FUZZ=10000 for a night; ARGS: -k …)
-	@SEEDS=$(SEEDS) COMMANDS=$(COMMANDS) FUZZ=$(FUZZ) $(BIN)/python -m pytest -m faults $(ARGS)
+faults: install ## kills, repeats, bad weather (SEEDS=100000 COMMANDS=1000000 FUZZ=10000 EVENTS=1000000 for a night; ARGS: -k …)
+	@SEEDS=$(SEEDS) COMMANDS=$(COMMANDS) FUZZ=$(FUZZ) EVENTS=$(EVENTS) $(BIN)/python -m pytest -m faults $(ARGS)
 
 nested: install ## a host with a kernel of its own under QEMU, on a real NFS server (debootstrap, minutes)
 	@$(BIN)/python -m pytest --timeout=3600 tests/nested/kernel_nfs.py $(ARGS)

@@ -57,7 +57,7 @@ class Follower:
         """Everything up to the end."""
         self._over.set()
         assert self._thread is not None
-        self._thread.join(60)
+        self._thread.join(300)
         assert not self._thread.is_alive(), "the follower does not come to the end of the log"
         assert not self.wrong, self.wrong
         return self.records
