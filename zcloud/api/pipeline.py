@@ -19,7 +19,7 @@ from zcloud.kernel import event as events
 from zcloud.kernel.aggregate import by_kind, companions_of
 from zcloud.kernel.cloud import Decision
 from zcloud.kernel.context import Context
-from zcloud.kernel.errors import Code, Reason, Refused, invalid, not_found
+from zcloud.kernel.errors import Code, Reason, Refused, invalid, not_found, precondition
 from zcloud.kernel.job import JobQueue
 from zcloud.kernel.log import RequestTaken
 from zcloud.kernel.record import Record, RequestRecord
@@ -197,9 +197,18 @@ async def check_references(call: Call, unit: Unit, request: Message) -> None:
             named = await unit.find(cls, uuid)
             # An account is named by whoever shares with it, which takes no more than knowing its uuid.
             if named is None or not (kind == "account" or access.may_see(call.actor, named)):
+                await _must_not_be_relative(call, unit, path, cls, uuid)
                 raise not_found(kind, uuid)
             if not call.rpc.verb.startswith(("detach", "remove")):
                 await unit.usable(cls, uuid)
+
+
+async def _must_not_be_relative(call: Call, unit: Unit, path: str, cls: type[Resource], uuid: str) -> None:
+    """What the caller sees, and is of another kind of the same family, is there: it only cannot do this."""
+    other = await unit.find(Resource, uuid)  # type: ignore[type-abstract]
+    if other is not None and set(other.kinds) & set(cls.kinds) and access.may_see(call.actor, other):
+        text = f'{path} is "{other.name}", of kind {other.kind}; {call.rpc.name} takes {cls.kind} only'
+        raise precondition(Reason.NOT_SUPPORTED, text, **{path: uuid})
 
 
 async def _explain(call: Call, unit: Unit, request: Message, handler: Command) -> Any:

@@ -113,6 +113,11 @@ def test_another_operating_system(tmp_path: Path) -> None:
         await here.api.done("StartVmInstance", uuid=vm.uuid)
         spec = here.host.world.vms[vm.uuid].spec
         assert (spec.platform, spec.boot_mode) == ("Windows", "Uefi")
+        runs = await refused(here.api.call("ChangeVmImage", **{**call, "image_uuid": here.image}))
+        assert (runs.reason, runs.message) == (
+            "WRONG_STATE",
+            f"cannot change the image of VM {vm.uuid}: it is Running; it must be Stopped",
+        )
 
     on_ground(tmp_path, body)
 

@@ -115,7 +115,7 @@ def test_from_a_file_and_on_the_storage_with_the_most_room(tmp_path: Path, sshd:
     async def body(api: Api) -> None:
         with pytest.raises(ApiError) as none:
             await add(api, f"file://{source}", format="raw")
-        assert (none.value.code, none.value.reason) == ("RESOURCE_EXHAUSTED", "NO_STORAGE_AVAILABLE")
+        assert (none.value.code, none.value.reason) == ("FAILED_PRECONDITION", "NO_STORAGE_AVAILABLE")
         first = await add_storage(api, sshd, tmp_path / "one", "one")
         second = await add_storage(api, sshd, tmp_path / "two", "two")
         # files lead nowhere unless an operator says where they may

@@ -264,6 +264,15 @@ def test_stores_send_each_other_what_they_lack(tmp_path: Path, sshd: PrivateSshd
         assert error.code == "NOT_FOUND"
         sftp = await api.done("AddSftpBackupStorage", **access(sshd, tmp_path / "sftp"))
         await api.done("CopyImageToBackupStorage", uuid=child.uuid, backup_storage_uuid=sftp.inventory.uuid)
+        other = {"image_uuid": child.uuid, "backup_storage_uuid": sftp.inventory.uuid}
+        error = await refused(api.call("ExportImageFromBackupStorage", **other))
+        assert (error.code, error.reason) == ("FAILED_PRECONDITION", "NOT_SUPPORTED")
+        assert error.message == (
+            f'backup_storage_uuid is "{sftp.inventory.name}", of kind sftp_backup_storage; '
+            "ExportImageFromBackupStorage takes image_store_backup_storage only"
+        )
+        error = await refused(api.call("ExportImageFromBackupStorage", **{**other, "backup_storage_uuid": child.uuid}))
+        assert error.code == "NOT_FOUND"
         copies = {c.backup_storage_uuid: c for c in (await image_of(api, child.uuid)).copies}
         assert bits(copies[sftp.inventory.uuid]) == CHILD
         text = await add_image(api, tmp_path, "base", sftp.inventory)

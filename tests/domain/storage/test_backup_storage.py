@@ -60,6 +60,12 @@ def test_the_storage_with_the_most_room_is_chosen() -> None:
     assert (refused.code, refused.reason) == (Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE)
     for why in ('"small" is full', '"big" is Disabled', "no route to host"):
         assert why in refused.message
+    small.change_state("disable")
+    for storages in (uuids, []):  # room is not what is lacking
+        refused = refusal(lambda storages=storages: run(choose(ground.unit, storages)))  # type: ignore[misc]
+        assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, Reason.NO_STORAGE_AVAILABLE)
+    assert "there is none; add one first" in refused.message
+    small.change_state("enable")
     assert refusal(lambda: run(must_have_room(ground.unit, small))).code is Code.RESOURCE_EXHAUSTED
     assert refusal(lambda: run(must_have_room(ground.unit, big))).reason is Reason.WRONG_STATE
     assert refusal(lambda: run(must_have_room(ground.unit, gone))).reason is Reason.WRONG_STATUS

@@ -18,7 +18,8 @@ from zcloud.kernel.unit import Unit
 
 async def must_be_remakable(unit: Unit, it: Machine, image: Image) -> None:
     """Refuses a VM whose root volume cannot be made anew now, and says why."""
-    it.status.must_allow("reimage", ALLOWED["reimage"])
+    what = "reimage" if image.uuid == it.vm.image_uuid else "change the image of"
+    it.status.must_allow(what, ALLOWED["reimage"])
     it.disk.must_be(it.volume, "made anew", VolumeState.READY)
     await must_serve(unit, it.volume, "made anew")
     chain = await unit.companion(VolumeChain, it.volume)

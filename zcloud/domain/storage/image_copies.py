@@ -85,6 +85,12 @@ async def must_have_room(unit: Unit, storage: BackupStorage, size: int = 1) -> N
         raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text, backup_storage_uuid=storage.uuid)
 
 
+async def _barred(unit: Unit, storage: BackupStorage, source: PrimaryStorage | None) -> str:
+    """Why nothing can come there now, however small; empty when something can."""
+    why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
+    return why or (mismatch(source, storage) if source is not None else "")
+
+
 async def verdicts(
     unit: Unit, storages: list[str], size: int, source: PrimaryStorage | None
 ) -> list[tuple[BackupStorage, int, str]]:
@@ -97,9 +103,7 @@ async def verdicts(
         storage = await unit.find(BackupStorage, uuid)
         if storage is None or storage.deleting_job:
             continue
-        why = unusable(storage, await unit.companion(BackupStorageStatus, storage))
-        if not why and source is not None:
-            why = mismatch(source, storage)
+        why = await _barred(unit, storage, source)
         room = await room_on(unit, storage)
         if not why and room < size:
             why = f'backup storage "{storage.name}" is full: it has room for {room} bytes, {size} are needed'
@@ -108,12 +112,17 @@ async def verdicts(
 
 
 async def choose(unit: Unit, storages: list[str], size: int = 1, source: PrimaryStorage | None = None) -> BackupStorage:
-    """The one with the most room among those that can take so many bytes. Raises RESOURCE_EXHAUSTED."""
+    """The one with the most room among those that can take so many bytes.
+
+    Raises RESOURCE_EXHAUSTED where room is what one of them lacks, FAILED_PRECONDITION where none may take anything.
+    """
     found = await verdicts(unit, storages, size, source)
     if not found or found[0][2]:
         whys = "; ".join(why for _, _, why in found[:10])
         text = f"no backup storage can take an image: {whys or 'there is none; add one first'}"
-        raise Refused(Code.RESOURCE_EXHAUSTED, Reason.NO_STORAGE_AVAILABLE, text)
+        full = [storage for storage, _, _ in found if not await _barred(unit, storage, source)]
+        code = Code.RESOURCE_EXHAUSTED if full else Code.FAILED_PRECONDITION
+        raise Refused(code, Reason.NO_STORAGE_AVAILABLE, text)
     return found[0][0]
 
 
