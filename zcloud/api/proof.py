@@ -10,7 +10,9 @@ from typing import Any
 from agents.runtime.children import ended
 from zcloud.domain.operations.global_config import current
 from zcloud.kernel.keep import keeper
+from zcloud.kernel.proof.checkpoint import BadKey
 from zcloud.kernel.proof.notary import Broken, follow
+from zcloud.kernel.proof.worker import BAD_KEY
 
 log = logging.getLogger(__name__)
 # More than this is hashed by a process of its own: the interpreter belongs to those who wait for answers.
@@ -69,6 +71,10 @@ class Proof:
             except Broken as error:
                 self.broken = str(error)
                 log.error("the log is not the one that was signed: %s; see zcloud audit verify", error)
+            except BadKey as error:
+                if self.broken != str(error):  # once: nothing becomes worse meanwhile
+                    log.error("no checkpoint is signed any more: %s", error)
+                self.broken = str(error)
             except Exception:
                 log.exception("no checkpoint could be signed; it is tried again at the next interval")
 
@@ -87,6 +93,8 @@ class Proof:
         except asyncio.CancelledError:
             await ended(worker, 0)
             raise
+        if worker.returncode == BAD_KEY:
+            raise BadKey(said.decode(errors="replace").strip())
         if worker.returncode == 1 and said.count(b"\n") == 1:
             raise Broken(said.decode(errors="replace").strip())
         if worker.returncode:

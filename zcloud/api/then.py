@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from zcloud.api import position
 from zcloud.api.call import Call
 from zcloud.kernel.errors import Code, Reason, Refused, invalid
@@ -39,8 +41,12 @@ def _at_time(call: Call, given: Any) -> Moment:
     store = call.node.recorder
     time = given.seconds * 1_000_000 + given.nanos // 1000
     # The log's time may be ahead of the clock's; what it says was already is not the future.
-    if time > max(call.node.cloud.clock.now(), store.last_time()):
-        raise invalid("at_time", f"{given.seconds} s", "must not lie in the future")
+    newest = max(call.node.cloud.clock.now(), store.last_time())
+    if time > newest:
+        now = Timestamp()
+        now.FromMicroseconds(newest)
+        right = f"must not lie in the future; here it is {now.ToJsonString()}"
+        raise invalid("at_time", given.ToJsonString(), right)
     return Moment(newest_at(store, time), time)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,9 @@ def test_what_is_no_moment_is_refused_by_name(tmp_path: Path) -> None:
         for rpc, fields in (("GetZone", {"uuid": zone.uuid}), ("QueryZone", {})):
             error = await refused(api.call(rpc, at_time=future, **fields))
             assert (error.code, error.fields) == ("INVALID_ARGUMENT", ["at_time"])
+            assert re.search(
+                r'"[-0-9]+T[:0-9]+Z": must not lie in the future; here it is [-0-9]+T[.:0-9]+Z', str(error)
+            )
             for token in (ahead, *garbage):
                 error = await refused(api.call(rpc, at_position=token, **fields))
                 assert (error.code, error.fields) == ("INVALID_ARGUMENT", ["at_position"]), token

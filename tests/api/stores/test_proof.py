@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from tests.api.stores.conftest import Cloud
 from tests.api.stores.test_nodes import two
+from tests.support.cloud import running_node
 from tests.support.postgres import PostgresCluster
 from zcloud.api import proof as api_proof
 from zcloud.cli.main import main
@@ -198,3 +199,29 @@ def test_any_node_proves_what_all_have_signed(postgres: PostgresCluster, tmp_pat
     first = f"SELECT min(position) FROM checkpoints WHERE node = '{names[1]}'"
     checkpoints(f"DELETE FROM checkpoints WHERE node = '{names[1]}' AND position = ({first})", allowed=True)
     assert f"WRONG: node {names[1]}: the checkpoint before that at" in said(capsys, "audit", "verify", *a)[1]
+
+
+def test_a_key_that_is_none_is_told_once_with_what_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """ARC-14: in this process and in the one that hashes much; another key, or the copy, mends it while it runs."""
+
+    async def run(few: int) -> None:
+        async with running_node(tmp_path / "data") as api:
+            node, path = api.node, tmp_path / "data/proof.key"
+            key = path.read_bytes() if path.exists() else b""
+            path.write_bytes(b"x" * 31)
+            for name in ("one", "two", "three"):
+                await api.call("CreateZone", name=name)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(api_proof, "FEW", few)
+                    await node.proof.follow()
+            assert "31 bytes" in node.proof.broken
+            path.write_bytes(key) if key else path.unlink()
+            await node.proof.follow()
+            assert node.proof.broken == ""
+
+    for few in (api_proof.FEW, 0):
+        caplog.clear()
+        asyncio.run(run(few))
+        (told,) = [record for record in caplog.records if record.name == "zcloud.api.proof"]
+        assert "put the copy of it back, or remove it" in told.getMessage()
+        assert told.exc_info is None

@@ -19,6 +19,7 @@ from zcloud.kernel.files import make_once
 
 FORMAT = 1
 FIRST = "0" * 64
+KEY_BYTES = 32
 
 
 class BadCheckpoint(Exception):
@@ -102,11 +103,22 @@ def _new_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
+class BadKey(Exception):
+    """What lies where the key that signs should be is none."""
+
+
 class Signer:
     """The key that signs: 32 bytes in a file of mode 0600, outside the database."""
 
     def __init__(self, path: Path) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(make_once(path, _new_key()))
+        """Raises BadKey."""
+        key = make_once(path, _new_key())
+        if len(key) != KEY_BYTES:
+            raise BadKey(
+                f"{path} is no key: it has {len(key)} bytes, not {KEY_BYTES}; put the copy of it back, or remove it:"
+                " then another one is made, and what the old one signed is proven as before"
+            )
+        self._key = Ed25519PrivateKey.from_private_bytes(key)
         self.public = base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
     def sign(self, position: int, link: bytes, store: str, now: int, last: Checkpoint | None) -> Checkpoint:

@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 from zcloud.kernel.clock import SystemClock
+from zcloud.kernel.proof.checkpoint import BadKey
 from zcloud.kernel.proof.notary import Broken, follow
+
+BAD_KEY = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when it is done, 1 with the reason on standard error when the log is not the one that was signed."""
+    """0 when it is done; with the reason on standard error 1 when the log is not the one that was signed, and 3 when
+    there is no key to sign with.
+    """
     parser = argparse.ArgumentParser(prog="zcloud.kernel.proof.worker")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", default="")
@@ -23,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except Broken as error:
         print(error, file=sys.stderr)
         return 1
+    except BadKey as error:
+        print(error, file=sys.stderr)
+        return BAD_KEY
     return 0
 
 
