@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import secrets
 import shlex
 from typing import Any
 
@@ -53,8 +54,8 @@ async def put_helper(session: SshSession, name: str, program: bytes, directory: 
 
 
 async def put_file(sftp: asyncssh.SFTPClient, content: bytes, path: str) -> None:
-    """Write a file whole or not at all."""
-    part = f"{path}.{hashlib.sha256(content).hexdigest()[:8]}.part"
+    """Write a file whole or not at all, whoever else writes it at the same time."""
+    part = f"{path}.{secrets.token_hex(8)}.part"
     async with sftp.open(part, "wb", asyncssh.SFTPAttrs(permissions=0o600)) as file:
         await file.write(content)
     await sftp.posix_rename(part, path)

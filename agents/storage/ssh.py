@@ -129,6 +129,8 @@ def translated(place: str, error: Exception) -> TaskError:
     match error:
         case asyncssh.SFTPNoConnection() | asyncssh.SFTPConnectionLost() | asyncssh.DisconnectError():
             return lost(place)
+        case asyncssh.ChannelOpenError(reason="SSH connection closed"):
+            return lost(place)  # between one use of it and the next
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
             return TaskError("NOT_FOUND", f"{place}: {error.reason}")
         case asyncssh.SFTPPermissionDenied():

@@ -12,7 +12,7 @@ import pytest
 
 from agents.runtime.task import TaskError, Work
 from agents.storage import remote_helper
-from agents.storage.remote_helper import call_helper
+from agents.storage.remote_helper import call_helper, put_file
 
 
 class Ended:
@@ -69,3 +69,42 @@ def test_a_helper_that_ends_while_it_is_told_to_give_up(monkeypatch: pytest.Monk
     with pytest.raises(TaskError) as failed:
         asyncio.run(go())
     assert failed.value.reason == "ABORTED"
+
+
+class Files:
+    """As much of SFTP as is needed to write: a name, and what it leads to for whoever has it open."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, bytearray] = {}
+        self.opened = 0
+        self.both = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, name: str, *_: Any) -> AsyncIterator[Any]:
+        file = self.there.setdefault(name, bytearray())
+        file.clear()
+        self.opened += 1
+        first = self.opened == 1
+
+        async def write(content: bytes) -> None:
+            if not first:
+                self.both.set()
+                await asyncio.sleep(0)
+            file.extend(content)
+            if first:
+                await self.both.wait()
+
+        yield SimpleNamespace(write=write)
+
+    async def posix_rename(self, old: str, new: str) -> None:
+        self.there[new] = self.there.pop(old)
+        assert self.there[new] == b"program", "half of it could be run"
+
+
+def test_two_that_write_a_file_at_once_do_not_spoil_it_for_each_other() -> None:
+    async def go() -> None:
+        files: Any = Files()
+        await asyncio.gather(*(put_file(files, b"program", "helper") for _ in range(2)))
+        assert files.there == {"helper": b"program"}
+
+    asyncio.run(go())

@@ -15,7 +15,7 @@ import pytest
 from agents.node.private_sshd import PrivateSshd
 from agents.runtime.task import TaskError
 from agents.storage import ssh
-from agents.storage.ssh import SshSession, open_ssh
+from agents.storage.ssh import NoConnection, SshSession, open_ssh
 from tests.support.ports import free_port
 from tests.support.sshd import target_of
 from zcloud.v1.host_task_pb2 import SshTarget
@@ -200,3 +200,17 @@ def test_a_connection_that_is_lost_says_so(sshd: PrivateSshd) -> None:
     with pytest.raises(TaskError, match="was lost") as caught:
         asyncio.run(inside())
     assert caught.value.reason == "UNREACHABLE"
+
+
+def test_a_connection_that_is_lost_before_it_is_used_again_is_lost(sshd: PrivateSshd) -> None:
+    """Whoever retries what is lost must not take it for a refusal."""
+
+    async def inside() -> None:
+        async with open_ssh(target_of(sshd)) as session:
+            session.connection.abort()
+            await session.connection.wait_closed()
+            await session.run("true")
+
+    with pytest.raises(NoConnection) as caught:
+        asyncio.run(inside())
+    assert caught.value.was_open
