@@ -61,9 +61,9 @@ class Echo:
             self._processes.append(process)
         self.address = f"127.0.0.1:{port}"
 
-    def drive(self, request: bytes, seconds: float, token: str = "", ids: str = "") -> Load:
+    def drive(self, request: bytes, seconds: float, token: str = "", **how: Any) -> Load:
         """The same calls as zcloud gets: request, metadata, connections, number in flight."""
-        return drive(Target(self.address, PATH, token), same(request), seconds, ids=ids)
+        return drive(Target(self.address, PATH, token), same(request), seconds, **how)
 
     def stop(self) -> None:
         """End it."""

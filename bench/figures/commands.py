@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bench.echo import Echo, fastest_echo
 from bench.figure import Figure, Size, measure, percentile
 from bench.load import in_turn
-from bench.product import Product, message, product
+from bench.product import Product, lost, message, product
 from zcloud.api.rpcs import rpcs
 
 ROUNDS, SECONDS = 5, 4.0
@@ -49,10 +49,10 @@ def _on(it: Product, store: str, target: float, size: Size) -> Iterator[Figure]:
         half = it.drive("CreateZone", names, seconds, rate=create.value / 2, keep=True, ids="half-")
         acknowledged += half.answers
         kind = echo.kind
-    lost = _lost(it, acknowledged)
+    gone = lost(it, "CreateZone", "QueryZone", acknowledged)
     create.note = update.note = f"limit: echo on grpc ({kind})"
-    create.note += f"; {load.costs}; SIGKILL, then {len(acknowledged):,} acknowledged looked for, {lost} lost"
-    assert not lost, create.note
+    create.note += f"; {load.costs}; SIGKILL, then {len(acknowledged):,} acknowledged looked for, {gone} lost"
+    assert not gone, create.note
     yield create
     yield update
     yield Figure(f"command_p50_at_half_load_{store}", "ms", [percentile(half.seconds, 0.5) * 1000], more=False)
@@ -61,17 +61,3 @@ def _on(it: Product, store: str, target: float, size: Size) -> Iterator[Figure]:
 
 def _echo(it: Product, echo: Echo, request: bytes, seconds: float) -> float:
     return echo.drive(request, seconds, it.admin.token, ids="echo-").rate
-
-
-def _lost(it: Product, acknowledged: list[bytes]) -> int:
-    """After a power cut: how many of the acknowledged zones are not there."""
-    response = rpcs()["CreateZone"].response
-    wanted = {response.FromString(answer).inventory.uuid for answer in acknowledged}  # type: ignore[attr-defined]
-    it.die_and_come_back()
-    token = ""
-    while True:
-        page = it.admin.call("QueryZone", page_size=1000, page_token=token, order_by="uuid")
-        wanted -= {zone.uuid for zone in page.inventories}
-        token = page.next_page_token
-        if not token:
-            return len(wanted)

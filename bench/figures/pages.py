@@ -61,7 +61,7 @@ def _of_tenants(store: str, machines: int, rounds: int, seconds: float) -> Itera
             tenants[name] = it.admin.logged_in(name, PASSWORD)
         for name, client in tenants.items():
             own = Product(it.server, client)
-            asked = _requests(own)
+            asked = first_pages(own)
             rates = [own.drive("QueryVmInstance", in_turn(asked), seconds, in_flight=16).rate for _ in range(rounds)]
             label = f"page_100_of_100k_tenant_{name}" + ("" if store == "sqlite" else f"_{store}")
             owns = machines // 2 if name == "many" else HAS
@@ -75,7 +75,7 @@ def _measured(machines: int, rounds: int, seconds: float) -> tuple[list[float], 
         directory = Path(place) / "node"
         log_with(directory, machines, jobs=False)
         with served(directory) as it:
-            asked = _requests(it)
+            asked = first_pages(it)
             waits, rates = [], []
             for _ in range(rounds):
                 alone = it.drive("QueryVmInstance", in_turn(asked), seconds, in_flight=1)
@@ -84,7 +84,8 @@ def _measured(machines: int, rounds: int, seconds: float) -> tuple[list[float], 
             return waits, rates
 
 
-def _requests(it: Product) -> list[bytes]:
+def first_pages(it: Product) -> list[bytes]:
+    """Of each order."""
     made = []
     for order in ORDERS:
         token = ""
