@@ -49,6 +49,7 @@ async def _storages(made: Populated, bare: str) -> Hints:
     access = {"hostname": "other.invalid", "username": "root", "password": "-"}
     return [
         ("AddImageStoreBackupStorage", {"name": "other", "url": "/zcloud/other", **access}),
+        ("AddSftpBackupStorage", {"name": "other", "url": "/zcloud/others", **access}),
         ("AddNfsPrimaryStorage", {"name": "n", "zone_uuid": nfs.zone_uuid, "url": "203.0.113.9:/exports/other"}),
         ("CopyImageToBackupStorage", {"uuid": image, "backup_storage_uuid": second.uuid}),
         ("CreateDataVolumeFromVolumeTemplate", {"image_uuid": data, **volume}),

@@ -113,6 +113,34 @@ def test_a_storage_that_cannot_be_connected_is_not_kept(tmp_path: Path, sshd: Pr
     in_cloud(tmp_path, body)
 
 
+def test_a_directory_is_one_storages_own(tmp_path: Path, sshd: PrivateSshd) -> None:
+    """Else a copy that is deleted in the one would be lost in the other, which shows it as Ready (BS-16)."""
+
+    async def body(api: Api) -> None:
+        here = access(sshd, tmp_path / "store", hostname="localhost")
+        first = await api.done("AddSftpBackupStorage", **here)
+        for rpc in ("AddSftpBackupStorage", "AddImageStoreBackupStorage"):
+            for changes in ({}, {"hostname": "LOCALHOST"}, {"url": f"{here['url']}/in"}, {"url": str(tmp_path)}):
+                with pytest.raises(ApiError) as refused:
+                    await api.call(rpc, **{**here, "name": "second", **changes})
+                assert (refused.value.code, refused.value.reason) == ("FAILED_PRECONDITION", "OVERLAP"), changes
+                assert '"sftp"' in refused.value.message
+        away = (await api.done("AddSftpBackupStorage", **{**here, "url": f"{here['url']}2"})).inventory.uuid
+        # Another server has another port or name; nobody moves to where another lies.
+        elsewhere = {**here, "hostname": "127.0.0.1"}
+        other = (await api.done("AddSftpBackupStorage", **elsewhere)).inventory.uuid
+        with pytest.raises(ApiError) as moved:
+            await api.call("UpdateSftpBackupStorage", uuid=other, hostname="localhost")
+        assert moved.value.reason == "OVERLAP"
+        await api.call("UpdateSftpBackupStorage", uuid=other, username="root", name="renamed")
+        await api.done("UpdateSftpBackupStorage", uuid=away, hostname="127.0.0.1")
+        # It is free again when the first is gone.
+        await api.done("DeleteBackupStorage", uuid=first.inventory.uuid)
+        await api.done("UpdateSftpBackupStorage", uuid=other, hostname="localhost")
+
+    in_cloud(tmp_path, body)
+
+
 def test_a_lost_server_is_seen_and_its_return_too(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         await api.call("UpdateGlobalConfig", category="backupStorage", name="ping.maxFailure", value="1")

@@ -49,6 +49,24 @@ def test_hosts_mount_it_and_vms_move_on_it(tmp_path: Path) -> None:
     on_ground(tmp_path, body, hosts=2)
 
 
+def test_an_export_is_one_storages_own(tmp_path: Path) -> None:
+    """Cached images have the same path in both: to clean up one would take them from below the other's volumes."""
+
+    async def body(here: Ground) -> None:
+        first = (await here.api.call("AddNfsPrimaryStorage", name="one", zone_uuid=here.zone, url=URL)).inventory
+        named = (
+            await here.api.call("AddNfsPrimaryStorage", name="named", zone_uuid=here.zone, url="nfs1:/a")
+        ).inventory
+        for url, other in ((URL, first), ("NFS1:/a", named)):
+            error = await refused(here.api.call("AddNfsPrimaryStorage", name="two", zone_uuid=here.zone, url=url))
+            assert (error.code, error.reason) == ("FAILED_PRECONDITION", "OVERLAP"), url
+            assert f'"{other.name}"' in error.message
+        await here.api.done("DeletePrimaryStorage", uuid=first.uuid)
+        await here.api.call("AddNfsPrimaryStorage", name="two", zone_uuid=here.zone, url=URL)
+
+    on_ground(tmp_path, body)
+
+
 def test_what_is_no_export(tmp_path: Path) -> None:
     async def body(here: Ground) -> None:
         for url in ("", "/exports", "host", "host:exports", "host:/a/../b", "-o:/a", "ho st:/a", "host:/a b", "h:/a;x"):

@@ -8,6 +8,7 @@ from zcloud.api.call import Call
 from zcloud.api.handlers import command
 from zcloud.api.standard import arguments
 from zcloud.domain.infrastructure.zone import Zone
+from zcloud.domain.storage.apart import OnServer, must_be_apart
 from zcloud.domain.storage.backup_storage import BackupStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage
 from zcloud.domain.storage.sftp_backup_storage import SftpBackupStorage
@@ -21,6 +22,7 @@ async def add_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> SftpB
     """Kept when its first connect succeeds (BS-15)."""
     storage = await unit.new(SftpBackupStorage, request.resource_uuid)
     storage.create(**arguments(call, request))
+    await must_be_alone(unit, storage)
     await submit(unit, "add_backup_storage", storage)
     return storage
 
@@ -38,9 +40,26 @@ async def update_sftp_backup_storage(call: Call, unit: Unit, request: Any) -> Sf
         storage.change_share(await unit.usable(PrimaryStorage, uuid), storage.shared_path if path is None else path)
     elif path is not None:
         storage.change_share(None, "")
-    if storage.update(**given):
+    if await changed(unit, storage, given):
         await submit(unit, "reconnect_backup_storage", storage)
     return storage
+
+
+async def changed(unit: Unit, storage: OnServer, given: dict[str, Any]) -> bool:
+    """Whether it is reached in another way from now on; where that leads to another server, nobody lies there yet."""
+    before = (storage.hostname, storage.ssh_port)
+    anew = storage.update(**given)
+    if (storage.hostname, storage.ssh_port) != before:
+        await must_be_alone(unit, storage)
+    return anew
+
+
+async def must_be_alone(unit: Unit, storage: OnServer) -> None:
+    """No other backup storage has its directory, or one that lies in it or around it."""
+    for uuid in await unit.port("views").where("backup_storage"):
+        other = await unit.find(BackupStorage, uuid)
+        if isinstance(other, OnServer):
+            must_be_apart(storage, other)
 
 
 @command("ReconnectSftpBackupStorage")

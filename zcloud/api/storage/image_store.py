@@ -11,6 +11,7 @@ from zcloud.api import rules
 from zcloud.api.call import Call
 from zcloud.api.handlers import command, query
 from zcloud.api.standard import arguments
+from zcloud.api.storage.backup_storage import changed, must_be_alone
 from zcloud.domain.storage.backup_storage import BackupStorageStatus, must_move_bits
 from zcloud.domain.storage.image import Image, ImageFacts, ImageStatus
 from zcloud.domain.storage.image_copies import must_have_room
@@ -30,6 +31,7 @@ async def add_image_store(call: Call, unit: Unit, request: Any) -> ImageStoreBac
     storage = await unit.new(ImageStoreBackupStorage, request.resource_uuid)
     secret = call.node.vault.seal(token())
     storage.create(**arguments(call, request), token=secret)
+    await must_be_alone(unit, storage)
     await submit(unit, "add_backup_storage", storage)
     return storage
 
@@ -38,7 +40,7 @@ async def add_image_store(call: Call, unit: Unit, request: Any) -> ImageStoreBac
 async def update_image_store(call: Call, unit: Unit, request: Any) -> ImageStoreBackupStorage:
     """Another way to reach it is tried at once."""
     storage = await unit.usable(ImageStoreBackupStorage, request.uuid)
-    if storage.update(**arguments(call, request)):
+    if await changed(unit, storage, arguments(call, request)):
         await submit(unit, "reconnect_backup_storage", storage)
     return storage
 

@@ -10,6 +10,7 @@ from zcloud.api.standard import arguments, delete_mode, remove, state_event
 from zcloud.domain.infrastructure.cluster import Cluster, ClusterAttachments
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage import allocation
+from zcloud.domain.storage.apart import must_be_another_export, overlap
 from zcloud.domain.storage.local_primary_storage import LocalPrimaryStorage
 from zcloud.domain.storage.nfs_primary_storage import NfsPrimaryStorage
 from zcloud.domain.storage.primary_storage import PrimaryStorage, PrimaryStorageStatus
@@ -42,7 +43,11 @@ async def add_shared_mount_point(call: Call, unit: Unit, request: Any) -> Shared
 @command("AddNfsPrimaryStorage")
 async def add_nfs_primary_storage(call: Call, unit: Unit, request: Any) -> NfsPrimaryStorage:
     """It is Connecting until a host has mounted it (PS-07)."""
-    return await _add(call, unit, request, NfsPrimaryStorage)
+    storage = await _add(call, unit, request, NfsPrimaryStorage)
+    for uuid in await unit.port("views").where("nfs_primary_storage"):
+        if (other := await unit.find(NfsPrimaryStorage, uuid)) is not None:
+            must_be_another_export(storage, other)
+    return storage
 
 
 async def _add(call: Call, unit: Unit, request: Any, kind: type[Made]) -> Made:
@@ -105,7 +110,7 @@ async def attach_primary_storage(call: Call, unit: Unit, request: Any) -> Primar
     others = [found for u in attachments.primary_storage_uuids if (found := await unit.find(PrimaryStorage, u))]
     must_combine(cluster.name, others, storage)
     for other in others:
-        if _overlap(other.directory, storage.directory):
+        if overlap(other.directory, storage.directory):
             text = (
                 f'cluster "{cluster.name}" has primary storage "{other.name}" at {other.directory}: the two would mix'
             )
@@ -138,10 +143,6 @@ async def delete_primary_storage(call: Call, unit: Unit, request: Any) -> Resour
         text = f'primary storage "{storage.name}" is attached to {clusters}; detach it first, or delete Enforcing'
         raise precondition(Reason.STILL_IN_USE, text)
     return await remove(call, unit, storage, request)
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(other + "/") or other.startswith(one + "/")
 
 
 async def _hosts(unit: Unit, cluster: Cluster) -> list[Host]:
