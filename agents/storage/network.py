@@ -67,6 +67,8 @@ class StorageNetworks:
         """What is other than it was told last."""
         found = []
         for uuid in tuple(self._watched):
+            if uuid not in self._watched:
+                continue  # since the one before it was looked at
             seen = await self._look(uuid)
             if uuid in self._watched and seen != self._told.get(uuid):
                 self._told[uuid] = seen

@@ -66,6 +66,25 @@ def test_only_news_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
+def test_one_that_is_forgotten_while_another_is_looked_at_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found of the other is told."""
+
+    async def main() -> list[StorageNetworkSeen]:
+        networks = StorageNetworks()
+        for uuid in ("one", "other"):
+            await networks.watch(uuid, StorageNetwork(cidr="203.0.113.0/24"))
+
+        def found() -> list[str]:
+            networks.forget("other")
+            return ["203.0.113.7"]
+
+        monkeypatch.setattr(network, "addresses", found)
+        return await networks.news()
+
+    (seen,) = asyncio.run(main())
+    assert (seen.primary_storage_uuid, list(seen.addresses)) == ("one", ["203.0.113.7"])
+
+
 def test_looks_go_on_after_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "LOOK_SECONDS", 0.0)
     failures = [OSError("no sockets left"), ZeroDivisionError()]
