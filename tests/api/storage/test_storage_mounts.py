@@ -61,6 +61,8 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         # Who runs there has had its disk open through it: it says so until it is started again.
         runs = await here.create(primary_storage_uuid=uuid, host_uuid=one.host_uuid)
         apart = await here.create(primary_storage_uuid=here.storage, host_uuid=one.host_uuid)
+        stands = await here.create(primary_storage_uuid=uuid, host_uuid=one.host_uuid)
+        await here.api.done("PauseVmInstance", uuid=stands.uuid)
         one.world.mount_ended[uuid] = "first"
         one.world.mount_breaks(uuid, GONE)
         broken = {**well, one.host_uuid: ("DISCONNECTED", GONE)}
@@ -69,6 +71,7 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
             await here.api.call("QueryVmInstance", filter='state = Running AND state_reason : "give errors"')
         ).inventories
         assert [one.uuid for one in found] == [runs.uuid]
+        assert "give errors" in (await here.vm(stands.uuid)).state_reason
         filter_ = "host_statuses.status = Disconnected"
         assert len((await here.api.call("QueryPrimaryStorage", filter=filter_)).inventories) == 1
         # VMs and volumes go to the other host; asked for by name, it is refused with the reason.
@@ -93,6 +96,8 @@ def test_a_mount_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
         two.world.mount_breaks(uuid, "")
         one.world.mount_breaks(uuid, "")
+        await until(lambda: _is(here, uuid, well), 60)
+        await here.api.done("ReconnectHost", uuid=one.host_uuid)
         await until(lambda: _is(here, uuid, well), 60)
         assert "stop it (type Cold)" in (await here.vm(runs.uuid)).state_reason
         await here.api.done("StopVmInstance", uuid=runs.uuid, type="Cold")

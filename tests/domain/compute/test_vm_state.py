@@ -115,6 +115,39 @@ def test_a_lost_host_makes_unknown_what_is_not_at_rest(state: VmState) -> None:
     assert status.state is (state if state in AT_REST else VmState.UNKNOWN)
 
 
+def test_what_its_disks_suffer_from_is_known_until_its_process_ends() -> None:
+    """PS-07: whatever becomes of its host meanwhile, and whoever pauses it or reboots it in vain."""
+    status = in_state(VmState.RUNNING)
+    status.disks_failed("they give errors")
+    assert (status.state, status.state_reason) == (VmState.RUNNING, "they give errors")
+    told = status.version
+    status.disks_failed("they give errors")
+    assert status.version == told
+    status.lost("its host is away")
+    assert (status.state, status.state_reason) == (VmState.UNKNOWN, "its host is away")
+    status.found(VmState.RUNNING, "found Running on its host")
+    assert status.state_reason == "they give errors"
+    for event in (VmEvent.PAUSING, VmEvent.PAUSED):
+        status.take(event)
+    assert status.state_reason == "they give errors"
+    for event in (VmEvent.RESUMING, VmEvent.RUNNING, VmEvent.REBOOTING):
+        status.take(event)
+    status.revert("no")
+    assert status.state_reason == "they give errors"
+    for event in (VmEvent.REBOOTING, VmEvent.RUNNING):
+        status.take(event)
+    assert status.state_reason == ""
+    # One that has not begun has nothing open, and what begins anew on another host has it open there.
+    stopped = in_state(VmState.STOPPED)
+    stopped.disks_failed("they give errors")
+    assert stopped.disk_errors == ""
+    for end in (VmEvent.MIGRATED, VmEvent.STOPPED):
+        status = in_state(VmState.MIGRATING)
+        status.disks_failed("they give errors")
+        status.take(end)
+        assert (status.disk_errors, status.state_reason) == ("", "")
+
+
 def test_a_failed_operation_goes_back_to_where_it_was() -> None:
     status = in_state(VmState.STOPPED)
     status.last_host_uuid = "1" * 32

@@ -22,6 +22,10 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     state_reason: str = ""
 
 
+# What a VM does is known, and that all is well with it is what would be thought.
+_SEEN = frozenset({VmState.RUNNING, VmState.PAUSED})
+
+
 class Transition(Event):
     """Base of all that moves a VM. state is what it led to when it happened: folds know no table."""
 
@@ -32,6 +36,7 @@ class Transition(Event):
     hypervisor_type: str | Unset = UNSET
 
     def apply(self, aggregate: Any) -> None:
+        anew = aggregate.state in (VmState.STARTING, VmState.REBOOTING) and type(self) is VmInstanceStatus.Running
         if self.state in INTERMEDIATE and aggregate.state not in INTERMEDIATE:
             aggregate.before = Place(
                 aggregate.state, aggregate.host_uuid, aggregate.last_host_uuid, aggregate.state_reason
@@ -39,6 +44,10 @@ class Transition(Event):
         if self.host_uuid is not UNSET and self.host_uuid != aggregate.host_uuid and aggregate.host_uuid:
             aggregate.last_host_uuid = aggregate.host_uuid
         super().apply(aggregate)
+        if anew or self.state in AT_REST or type(self) is VmInstanceStatus.Migrated:
+            aggregate.disk_errors = ""
+        elif aggregate.disk_errors and self.state in _SEEN:
+            aggregate.state_reason = aggregate.disk_errors
         if self.state is VmState.DESTROYED:
             aggregate.destroyed_date = aggregate.last_op_date
 
@@ -57,6 +66,8 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
     # What to go back to while an operation is at work; when it came into the recycle bin.
     before: Place = Place()
     destroyed_date: int = 0
+    # Why its disks give errors; until its process ends, whatever becomes of its host meanwhile.
+    disk_errors: str = ""
 
     class Created(Event):
         """It is a record; no host knows of it."""
@@ -64,7 +75,17 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
         def apply(self, aggregate: Any) -> None:
             aggregate.state, aggregate.state_reason = VmState.CREATED, ""
             aggregate.host_uuid = aggregate.cluster_uuid = aggregate.last_host_uuid = aggregate.hypervisor_type = ""
-            aggregate.before, aggregate.destroyed_date = Place(), 0
+            aggregate.before, aggregate.destroyed_date, aggregate.disk_errors = Place(), 0, ""
+
+    class DisksFailed(Event):
+        """Its disks have been open through something that has ended."""
+
+        disk_errors: str
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.disk_errors = self.disk_errors
+            if aggregate.state in _SEEN:
+                aggregate.state_reason = self.disk_errors
 
     class Starting(Transition):
         """A host was chosen, and has to start it."""
@@ -156,6 +177,11 @@ class VmInstanceStatus(Companion, of="vm_instance", role="status"):
         if state is self.state and not where and reason == self.state_reason:
             return
         self.trigger(EVENTS[event](state=state, state_reason=reason, **where))
+
+    def disks_failed(self, reason: str) -> None:
+        """Of one whose process has them open. The same again is no event."""
+        if self.state not in AT_REST and self.state is not VmState.STARTING and reason != self.disk_errors:
+            self.trigger(self.DisksFailed(disk_errors=reason))
 
     def migrate(self, destination_uuid: str) -> None:
         """The other host has claimed room for it in the same unit."""

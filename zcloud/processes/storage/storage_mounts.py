@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from zcloud.domain.compute.vm_instance import VmInstance
-from zcloud.domain.compute.vm_state import VmEvent, VmState
 from zcloud.domain.compute.vm_status import VmInstanceStatus
 from zcloud.domain.infrastructure.host import Host, HostStatus, Status
 from zcloud.domain.storage.claimed import is_volume
@@ -60,8 +59,8 @@ async def _guests_of(unit: Unit, storage: PrimaryStorage, host: Host, ended: str
         volume = await unit.find(Volume, key) if is_volume(key) else None
         vm = await unit.find(VmInstance, volume.vm_instance_uuid) if volume and volume.vm_instance_uuid else None
         status = await unit.companion(VmInstanceStatus, vm) if vm is not None else None
-        if status is not None and status.state is VmState.RUNNING and status.host_uuid == host.uuid:
-            status.take(VmEvent.RUNNING, reason)
+        if status is not None and status.host_uuid == host.uuid:
+            status.disks_failed(reason)
 
 
 ON_INVENTORY.append(host_seen)
