@@ -19,7 +19,8 @@ from agents.node.private_sshd import PrivateSshd
 # A pair of veth devices stands for the network card and the cable: the machine's own NIC is never touched.
 DEVICE, CABLE = "zcdemo0", "zcdemo1"
 GATEWAY, CIDR = "10.199.77.1", "10.199.77.0/24"
-SSH_PORT = 50022
+# Beneath those that the kernel gives to whoever dials somebody: it must be free at each start.
+SSH_PORTS = range(10022, 10122)
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -121,14 +122,16 @@ class Machine:
 def _ssh_port(kept: Path) -> int:
     """The same in every run, since host and storage are known by it: the usual one, or another when that is taken."""
     if not kept.exists():
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", SSH_PORT))
-            except OSError:
-                probe.bind(("127.0.0.1", 0))
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(f"{probe.getsockname()[1]}\n")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(f"{next(filter(_is_free, SSH_PORTS))}\n")
     return int(kept.read_text())
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def answers(address: str) -> bool:
