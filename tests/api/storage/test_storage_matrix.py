@@ -82,7 +82,7 @@ def test_images_pass_between_kinds_that_go_together_only(tmp_path: Path) -> None
         assert (error.code, error.reason) == ("FAILED_PRECONDITION", "NOT_SUPPORTED")
         assert PAIR in error.message
         error = await refused(api.call(rpc, **make))
-        assert error.code == "RESOURCE_EXHAUSTED"
+        assert error.code == "FAILED_PRECONDITION"
         assert PAIR in error.message
 
         # the one that goes with it is the default, however little room it has beside the other
