@@ -46,4 +46,4 @@ def running_libvirtd() -> Iterator[PrivateLibvirtd]:
         with contextlib.suppress(FileExistsError):
             if (directory / "cache/qemu/capabilities").exists():
                 shutil.copytree(directory / "cache", known)
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
