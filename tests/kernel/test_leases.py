@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from zcloud.kernel.leases import PARTITIONS, Member, NotOwner, Replaced, SharedLeases, SoleOwner, partition_of, share
+from zcloud.kernel import leases
+from zcloud.kernel.errors import Code, Reason, Refused
+from zcloud.kernel.leases import (
+    BEAT,
+    PARTITIONS,
+    Member,
+    NotOwner,
+    Replaced,
+    SharedLeases,
+    SoleOwner,
+    partition_of,
+    share,
+)
 
 
 def test_shares_are_a_partition_of_the_work_and_move_little() -> None:
@@ -107,6 +119,66 @@ def test_what_is_released_is_taken_and_what_a_dead_node_had_too() -> None:
         assert a.changes[-1] == (0, len(moved))
 
     on_nodes(body)
+
+
+class Timed(Table):
+    """Who lives is who was seen in time, by its own clock, as in the store's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.until: dict[str, float] = {}
+        self.away = 0
+
+    def beat(self, name: str, instance: str, seconds: float, facts: dict[str, Any], *, join: bool) -> list[Member]:
+        if self.away:
+            self.away -= 1
+            raise Refused(Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE, "the store is away")
+        self.until[instance] = self.now + seconds
+        self.dead = {i for i, until in self.until.items() if until <= self.now}
+        return super().beat(name, instance, seconds, facts, join=join)
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("lost", [0, 1])
+def test_work_of_a_dead_node_is_taken_over_within_two_lease_times(
+    phase: float, lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MN-02. phase: of the heartbeats' interval, by which they are apart; lost: heartbeats that the store lost then."""
+    table, found = Timed(), []
+
+    class Over(BaseException):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        table.now += seconds
+        if table.now > 1000:
+            raise Over
+
+    async def body() -> None:
+        a, b = (Node(table, name) for name in "ab")  # type: ignore[arg-type]
+        for node in (a, b):
+            node.leases._monotonic = lambda: table.now
+            await node.leases._beat(join=True)
+        for node in (a, b, a, b):
+            await node.leases._beat()
+        table.now = b.leases.seconds * BEAT * phase
+        await a.leases._beat()  # the last of its life
+        table.away, dies = lost, table.now
+        table.now = 0.0
+
+        def gained(_: frozenset[int], __: frozenset[int]) -> None:
+            if b.owned == set(range(PARTITIONS)):
+                found.append(table.now - dies)
+
+        b.leases.listen(gained)
+        monkeypatch.setattr(leases.asyncio, "sleep", sleep)
+        with pytest.raises(Over):
+            await b.leases._run()
+
+    asyncio.run(body())
+    assert len(found) == 1, "it is taken over once"
+    assert 10.0 <= found[0] <= 2 * 10.0, "neither from a node that may live, nor too late"
 
 
 def test_who_is_gone_is_told_of_though_the_store_went_away_between_and_whatever_hears_it() -> None:
