@@ -23,7 +23,8 @@ class Size:
 class Figure:
     """values and limits: one a round, taken in turns. target: of the ratio, or of the value where there is no limit.
 
-    more: whether more is better. note: what else was seen, and what the limit was.
+    of_value: the target is of the value, though there is a limit. more: whether more is better. note: what else was
+    seen, and what the limit was.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Figure:
     target: float | None = None
     more: bool = True
     note: str = ""
+    of_value: bool = False
 
     @property
     def value(self) -> float:
@@ -56,7 +58,7 @@ class Figure:
         """Whether the target is; None when there is none."""
         if self.target is None:
             return None
-        seen = self.value if self.ratio is None else self.ratio
+        seen = self.value if self.of_value or self.ratio is None else self.ratio
         return seen >= self.target if self.more else seen <= self.target
 
     def as_json(self) -> dict[str, Any]:
