@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.02
+# A worker that lives says so every five seconds. After so many times without a word it stands still; more than one, for
+# a node that itself stood still has not heard what lies there to be read.
+QUIET_SECONDS, QUIET_TIMES = 15.0, 4
 
 
 class FellBack(Refused):
@@ -164,7 +167,8 @@ class ProcessFollower(Follower):
     """In a process of its own, on a core of its own: folding must not take the interpreter from those who decide.
 
     It is told how far the log is, and whether to write, by a line on its standard input, and says how far it is on its
-    standard output. When it dies it is started again; when this process dies its input ends, and so does it.
+    standard output. When it dies, or stands still, it is started again; when this process dies its input ends, and so
+    does it.
     """
 
     def __init__(self, source: Log, directory: Path, store: str, writes: Callable[[], bool] = lambda: True) -> None:
@@ -234,10 +238,24 @@ class ProcessFollower(Follower):
         self._tell()
         assert worker.stdout is not None
         served = False
-        while (line := await worker.stdout.readline()).endswith(b"\n"):
+        spoke = False
+        while (line := await self._line(worker.stdout, spoke=spoke, served=served)).endswith(b"\n"):
+            spoke = True
+            if line == b"\n":
+                continue
             self._at(int(line))
             self._tell()
             served = True
             if not ready.done():
                 ready.set_result(None)
         return served
+
+    @staticmethod
+    async def _line(words: asyncio.StreamReader, *, spoke: bool, served: bool) -> bytes:
+        """What it says next. Raises BrokeOff when it stands still: then it has not died, and serves nobody."""
+        for _ in range(QUIET_TIMES):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_SECONDS if spoke else None):  # it takes its time to begin
+                    return await words.readline()
+        silence = f"the process that fills the read models said nothing for {QUIET_TIMES * QUIET_SECONDS:.0f} s"
+        raise BrokeOff(silence, served=served)

@@ -1,7 +1,7 @@
 """The process that fills the read models: python -m projections.worker --data DIR [--store postgresql://…].
 
 Reads how far the log is, and whether it is the one that writes (0 or 1), line by line, from its standard input; writes
-how far it is to its standard output; ends when its input does.
+how far it is to its standard output, and an empty line now and then to say that it lives; ends when its input does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import logging
 import os
 import pkgutil
 import sys
+import threading
+import time
 from pathlib import Path
 
 import zcloud.domain
@@ -27,6 +29,7 @@ from zcloud.kernel.keep import Turns, passes
 from zcloud.kernel.store import open_store
 
 log = logging.getLogger(__name__)
+BEAT_SECONDS = 5.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", default="")
     options = parser.parse_args(argv)
+    threading.Thread(target=_beat, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for package in (zcloud.kernel, zcloud.domain):
         for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -117,8 +121,15 @@ def _follow(projector: Projector, head: int, *, writes: bool) -> None:
 
 
 def _say(position: int) -> None:
-    sys.stdout.write(f"{position}\n")
-    sys.stdout.flush()
+    os.write(sys.stdout.fileno(), b"%d\n" % position)
+
+
+def _beat() -> None:
+    """As long as it lives: indexes of a large log take longer than anybody would wait for a word."""
+    with contextlib.suppress(OSError):  # the node is gone
+        while True:
+            os.write(sys.stdout.fileno(), b"\n")
+            time.sleep(BEAT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ ENDS = {
     "agents/simulator/main.py": "the program itself: it ends loudly",
     "agents/storage/bounded.py": "a thread that looks once, and tells whatever comes of it",
     "agents/storage/helper.py": "hears the end of the input of a program that does one thing",
+    "projections/worker.py": "says that its process lives, and ends when nobody hears it",
     "zcloud/api/agent_sessions.py": "a message, and a report that is recorded again and again until it is",
     "zcloud/api/call_worker.py": "of calls of an earlier version, which wait for the next start",
     "zcloud/api/front/calls.py": "the answer to a call, to whom its error is told",
