@@ -16,8 +16,11 @@ def free_port() -> int:
     """None of those that the kernel gives to whoever asks for any, or dials somebody: it is free until it is used, and
     again after each death."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    ports = range(12_000 + _ALONG * worker, 30_000, _ALONG * _WORKERS)
+    if len(_taken) > len(ports) // 2:
+        _taken.clear()  # most are of tests that are long over; those of others are in use
     while True:
-        port = random.randrange(12_000 + _ALONG * worker, 30_000, _ALONG * _WORKERS)
+        port = random.choice(ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             # On each address: some are of bridges, and who listens on all of them needs it on those as well.
             probe.bind(("0.0.0.0", port))

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from agents.runtime.channel import NODE_NAME, SERVER_OPTIONS
 from agents.runtime.identity import Identity
+from tests.support.ports import free_port
 from zcloud.v1.agent_pb2 import (
     ConnectRequest,
     ConnectResponse,
@@ -149,8 +150,9 @@ class Node(AgentServiceServicer):
         server = grpc.aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
         add_AgentServiceServicer_to_server(self, server)
         mutual = grpc.ssl_server_credentials(pair, self.authority.pem, require_client_auth=True)
-        self.port = server.add_secure_port(f"127.0.0.1:{self.port}", mutual)
-        self.enroll_port = server.add_secure_port(f"127.0.0.1:{self.enroll_port}", grpc.ssl_server_credentials(pair))
+        self.port = server.add_secure_port(f"127.0.0.1:{self.port or free_port()}", mutual)
+        alone = grpc.ssl_server_credentials(pair)
+        self.enroll_port = server.add_secure_port(f"127.0.0.1:{self.enroll_port or free_port()}", alone)
         await server.start()
         try:
             yield self
