@@ -244,6 +244,6 @@ def test_an_export_that_is_mounted_is_used_and_another_is_left_alone(tmp_path: P
         error = failure(prepare, other)
         assert (error.reason, "nas.invalid:/x is mounted" in error.message) == ("INVALID", True)
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
     for url in ("-a:/x", "nothing"):
         assert failure(prepare, PrepareNfsStorageTask(url=url, directory=str(place))).reason == "INVALID"
