@@ -220,6 +220,11 @@ def test_two_who_ask_for_the_same_deletion_both_see_it_done(tmp_path: Path) -> N
 
         gate.set()
         vm, other = await here.create(), await here.create(name="other")
+        volume = {"volume_uuid": vm.root_volume_uuid}
+        first = (await api.done("CreateVolumeSnapshot", name="first", **volume)).inventory.uuid
+        delete = ("DeleteVolumeSnapshot", {"uuid": first})
+        await asked(("CreateVolumeSnapshot", {"name": "second", **volume}), delete, delete)
+        assert await gone(here, "GetVolumeSnapshot", first)
         delete = ("DeleteVmInstance", {"uuid": vm.uuid})
         await asked(delete, delete)
         assert await here.state(vm.uuid) == "DESTROYED"

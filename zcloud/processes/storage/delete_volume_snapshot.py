@@ -95,6 +95,9 @@ class DeleteVolumeSnapshot(Workflow, name="delete_volume_snapshot", version=1, t
         Step("delete_file", delete_file, file_deleted, timeout=300),
     )
 
+    async def reached(self, unit: Unit, job: Job) -> bool:
+        return await unit.find(VolumeSnapshot, job.args["snapshot_uuid"]) is None
+
     async def begin(self, unit: Unit, job: Job) -> None:
         snapshot = await unit.get(VolumeSnapshot, job.args["snapshot_uuid"])
         facts = await facts_of(unit, snapshot.uuid)

@@ -99,6 +99,7 @@ async def must_reach_copies(unit: Unit, uuids: tuple[str, ...]) -> None:
 class ExpungeImage(Workflow, name="expunge_image", version=1, title="expunge image"):
     """Copies of it in the caches of hosts stay, for the volumes that rest on them (IMG-02)."""
 
+    removes = True
     table = (COPIES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
@@ -118,6 +119,7 @@ class ExpungeImage(Workflow, name="expunge_image", version=1, title="expunge ima
 class ExpungeImageCopies(Workflow, name="expunge_image_copies", version=1, title="expunge copies of image"):
     """args: backup_storage_uuids. The image lives on where another copy is left, in the recycle bin or out of it."""
 
+    removes = True
     table = (COPIES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
@@ -141,6 +143,7 @@ class ExpungeImageCopies(Workflow, name="expunge_image_copies", version=1, title
 class DeleteImageCopyOnce(Workflow, name="delete_image_copy", version=1, title="delete the copy of image"):
     """As it was before drives were emptied."""
 
+    removes = True
     table = (COPIES,)
 
     async def begin(self, unit: Unit, job: Job) -> None:
