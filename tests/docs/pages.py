@@ -47,6 +47,7 @@ def commands(page: Path, program: str) -> Iterator[list[str]]:
 def _words(text: str) -> list[str]:
     """Up to the end of the command."""
     text = re.sub(r"<[\w -]+>", PLACEHOLDER, text).replace("<(", " ")
+    text = re.sub(r"\s[012]?>[^\s;]+", " ", text)
     read = shlex.shlex(text, posix=True, punctuation_chars="|&;()`")
     read.whitespace_split = True
     found: list[str] = []
