@@ -14,6 +14,7 @@ from tests.support.cloud import (
     Api,
     ApiError,
     add_simulator,
+    build,
     host_connected,
     running_node,
     simulated_hosts,
@@ -203,6 +204,17 @@ def test_a_kvm_host_is_reached_otherwise(tmp_path: Path) -> None:
         wrong = api.call("UpdateKvmHost", uuid=uuid, management_ip="not a host")
         assert await code(wrong) == ("INVALID_ARGUMENT", "INVALID_FIELD")
         assert (await api.call("GetKvmHost", uuid=uuid)).inventory == told
+        # That machine is a host by now; another libvirt there, or another port, is another one.
+        again = {"name": "again", "cluster_uuid": made.inventory.uuid, "username": "root", "password": "p"}
+        same = {"management_ip": "10.0.0.2", "ssh_port": 2222}
+        assert await code(api.call("AddKvmHost", **again, **same)) == ("FAILED_PRECONDITION", "OVERLAP")
+        for other in (
+            {"ssh_port": 22},
+            {"management_ip": "10.0.0.3"},
+            {"libvirt_uri": "qemu+unix:///system?socket=/x"},
+        ):
+            request = build("AddKvmHost", {**again, **same, **other})
+            await api.send("AddKvmHost", request, {"zcloud-validate-only": "true"})
 
     in_cloud(tmp_path, body)
 

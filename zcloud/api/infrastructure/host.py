@@ -12,6 +12,7 @@ from zcloud.domain.infrastructure.cluster import Cluster
 from zcloud.domain.infrastructure.host import Host, HostStatus
 from zcloud.domain.infrastructure.kvm_host import KvmHost
 from zcloud.domain.infrastructure.simulator_host import SimulatorHost
+from zcloud.kernel.errors import Reason, precondition
 from zcloud.kernel.unit import Unit
 from zcloud.kernel.workflow import submit
 
@@ -23,8 +24,19 @@ async def add_kvm_host(call: Call, unit: Unit, request: Any) -> KvmHost:
     cluster.must_take("KVM")
     host = await unit.new(KvmHost, request.resource_uuid)
     host.create(zone_uuid=cluster.zone_uuid, **arguments(call, request))
+    await _must_be_another(unit, host)
     await submit(unit, "add_host", host)
     return host
+
+
+async def _must_be_another(unit: Unit, host: KvmHost) -> None:
+    """One machine is one host: its room would count twice, and what is deleted of the one is deleted of the other."""
+    place = {"management_ip": host.management_ip, "ssh_port": host.ssh_port}
+    for uuid in await unit.port("views").where("kvm_host", **place):
+        other = await unit.find(KvmHost, uuid)
+        if other is not None and other.uuid != host.uuid and other.libvirt_uri == host.libvirt_uri:
+            text = f'host "{other.name}" has {other.management_ip} with port {other.ssh_port}: it is the same machine'
+            raise precondition(Reason.OVERLAP, text, host_uuid=other.uuid)
 
 
 @command("AddSimulatorHost")
