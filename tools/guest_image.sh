@@ -27,13 +27,21 @@ packages="busybox-static grub-common grub-pc-bin qemu-guest-agent libblkid1 libc
 kernel=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
 [ -n "$kernel" ] || { echo "apt knows no linux-image-cloud-amd64: run apt-get update" >&2; exit 1; }
 
-# Downloaded again only when the archive has a newer version; old versions would be unpacked as well, so they go.
+# Asked for together, since apt-get takes a second to start. Downloaded again only when the archive has a newer version;
+# old versions would be unpacked as well, so they go.
+download() { apt-get -qq -o APT::Sandbox::User=root download "$@"; }
 mkdir -p "$cache"
-(cd "$cache" && for p in $kernel $packages; do
-  uri=$(apt-get -o APT::Sandbox::User=root download --print-uris "$p" | tail -n 1)
-  file=$(echo "$uri" | cut -d' ' -f2)
-  [ -s "$file" ] || { rm -f "${p}_"*.deb; apt-get -qq -o APT::Sandbox::User=root download "$p"; }
-done)
+(
+  cd "$cache"
+  download --print-uris $kernel $packages >"$work/uris"
+  missing=
+  while read -r _ file _; do
+    [ -s "$file" ] && continue
+    rm -f "${file%%_*}_"*.deb
+    missing="$missing ${file%%_*}"
+  done <"$work/uris"
+  [ -z "$missing" ] || download $missing
+)
 pkg=$work/packages
 for p in $kernel $packages; do dpkg-deb -x "$cache/${p}_"*.deb "$pkg"; done
 
