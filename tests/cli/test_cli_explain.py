@@ -58,7 +58,7 @@ def test_a_comment_belongs_to_the_line_below_it() -> None:
     catalog.find("CancelJob")
     file = descriptor_pool.Default().FindFileByName("zcloud/v1/job.proto")
     assert comment(file, "zcloud.v1.JobService.CancelJob").startswith("Takes effect between steps")
-    assert comment(file, "zcloud.v1.JobService.WatchJob") == ""
+    assert comment(file, "zcloud.v1.Job.uuid") == ""
     assert comment(file, "zcloud.v1.Job.STATE_WAITING") == ""
     assert comment(file, "zcloud.v1.Job.State.STATE_WAITING") == "Another job of the resource runs first."
     assert comment(file, "zcloud.v1.Job.percent") == "Of the whole job, 0 to 100."
