@@ -22,7 +22,12 @@ def started(directory: Path, port: int, *options: str) -> subprocess.Popen[str]:
         "HOME": str(directory),
         "ZCLOUD_SERVER": f"127.0.0.1:{port}",
     }
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    # A shell's job in the background is deaf to Ctrl-C, and so is whatever it starts: a suite may be run as one.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def run(directory: Path, port: int) -> str:
