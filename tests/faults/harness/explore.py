@@ -76,8 +76,9 @@ def explore(scenario: Scenario, *, every: int = 1, offset: int = 0, stop_at: int
         allowed = [o for f, o in outcomes.items() if f == fault or {f.kind, fault.kind} <= CANCELS]
         if fault.kind in CANCELS:
             allowed.append(plain)
-        if fault.kind == "abort":  # it may come before the agent has begun: then nothing happened, and that is said
-            allowed.append(outcomes[Fault("fail", fault.step)])
+            # A node that starts anew aborts what it sends again, of this step or of one that had begun meanwhile: it
+            # may come before the agent has begun, and then nothing of that happened.
+            allowed += [outcomes[f] for n in (0, 1) if (f := Fault("fail", fault.step + n)) in outcomes]
         if scenario.workflow in AGAIN:
             allowed.append(plain)
         for commit in range(1, outcome.commits + 1):
