@@ -64,8 +64,9 @@ def test_a_guest_moves_with_its_disk_on_an_nfs_server(site: Site) -> None:
     site.done("StopVmInstance", uuid=vm.uuid, type="cold")
     path = site.admin.call("GetVolume", uuid=vm.root_volume_uuid).inventory.install_path
     if clients == {"UserSpace"}:
-        # What stands in for the kernel was killed: the host says so, and mounts anew by itself.
-        assert there.inside.kill("agents.storage.nfs.fuse") == 1
+        # What stands in for the kernel was killed, with one before it that may still be ending: the host says so, and
+        # mounts anew by itself.
+        assert there.inside.kill("agents.storage.nfs.fuse") >= 1
         end = time.monotonic() + JOB_SECONDS
         while lost_and_found(site) != ["HostLost", "HostMeasured"]:
             assert time.monotonic() < end, lost_and_found(site)
