@@ -88,7 +88,8 @@ class Handle:
     def read_stream(self, stream: str, after: int = 0, upto: int | None = None, by: int | None = None) -> list[Record]:
         found = self.lake.streams.get(stream, [])
         upto = len(found) if upto is None else upto
-        return [r for r in found[max(0, after) : upto] if by is None or r.position <= by]
+        wanted = found[max(0, after) : upto]
+        return wanted if by is None else [r for r in wanted if r.position <= by]
 
     def read_all(self, after: int, limit: int) -> list[Record]:
         return self.lake.records[after : after + limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -54,10 +55,15 @@ def picture(run: Run, known: frozenset[str]) -> dict[str, Any]:
     }
 
 
+@cache
+def _volatile(name: str) -> bool:
+    return VOLATILE.search(name) is not None
+
+
 def _facts(part: Any) -> dict[str, Any]:
     if isinstance(part, IpPool):  # which of the free addresses is given is left to chance
         return {"held": len(list(part.holders()))}
-    return {k: v for k, v in sorted(vars(part).items()) if not VOLATILE.search(k) and k != "jobs"}
+    return {k: v for k, v in sorted(vars(part).items()) if not _volatile(k) and k != "jobs"}
 
 
 def _shape(value: Any, known: frozenset[str]) -> Any:
@@ -77,4 +83,4 @@ def _shape(value: Any, known: frozenset[str]) -> Any:
 
 
 def _facts_of(value: msgspec.Struct) -> dict[str, Any]:
-    return {n: getattr(value, n) for n in value.__struct_fields__ if not VOLATILE.search(n)}
+    return {n: getattr(value, n) for n in value.__struct_fields__ if not _volatile(n)}
